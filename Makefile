@@ -1,0 +1,29 @@
+# The verbs a person types. Installation is theirs: each works from a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+# One thread a process: small models lose time to threads, and the same sums come out in the same order.
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test test-system ui lint bench clean
+
+demo: $(BIN)/.installed
+	@mmn demo
+
+test: $(BIN)/.installed lint
+	@pytest -n 2 --dist loadfile -m "not system"
+
+ui: $(BIN)/.installed
+	@mmn ui
+
+lint: $(BIN)/.installed
+	@ruff check . && ruff format --check . && mypy && lint-imports
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) artifacts raw .mmn .dagster

@@ -1,0 +1,24 @@
+"""What a data set is: contracts, readers, cohorts, folds, generators. One folder each.
+
+`DATASETS` is the table of contents: name -> where its `Dataset` value lives. It is loaded on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmn.data.dataset import Dataset
+
+DATASETS: dict[str, str] = {
+    "mimic": "mmn.data.mimic:MIMIC",
+    "mimic_icu": "mmn.data.mimic:MIMIC_ICU",
+    "edu": "mmn.data.edu:EDU",
+    "weather2k": "mmn.data.weather2k:WEATHER2K",
+}
+
+
+def load_dataset(name: str) -> Dataset:
+    module, attribute = DATASETS[name].split(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,113 @@
+"""What a data set is: its raw sources, its modalities, its tasks, and the functions that read them.
+
+A data set is one `Dataset` value. `mmn.data.DATASETS` is the table of contents; assets, stages, `mmn doctor` and the
+tests are made from it, so a new data set is one file and one line there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mmn.data.cohort import Cohort
+
+EvidenceKind = Literal["table", "texts", "images", "events", "clicks", "hours"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One thing to predict about an item.
+
+    `per_step`: a continuous task, one target per time step; otherwise static, the same target at every step.
+    `read_step`: the step (0-based) after which results are reported; every model sees the input up to there.
+    `unit`: of a regression target as the cohort stores it (physical). `published`: the paper's numbers by model.
+    """
+
+    name: str
+    number: int | None
+    kind: Literal["binary", "regression"]
+    description: str
+    per_step: bool = False
+    read_step: int = 0
+    unit: str = ""
+    published: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modality:
+    """One kind of evidence about an item.
+
+    `sources`: the raw sources it is read from (keys of `Dataset.sources`). `evidence`: what `Dataset.read_evidence`
+    gives for it; `featurizer`: the entry of `mmn.featurizers.FEATURIZERS` that turns it into an embedding.
+    `unusable_for`: tasks whose labels this modality defines, with the reason; those models leave it out.
+    """
+
+    name: str
+    description: str
+    sources: tuple[str, ...]
+    evidence: EvidenceKind
+    featurizer: str
+    optional: bool = True
+    unusable_for: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What is under a raw folder, found cheaply (names and headers, no full scan).
+
+    `version`: as detected. `found`: a line per source that is there. `skipped`: modality or task -> why it is left
+    out and what would bring it back. `problem`: why no cohort can be made at all, and what to do; None if one can.
+    """
+
+    version: str
+    found: Mapping[str, str]
+    skipped: Mapping[str, str]
+    problem: str | None = None
+    generated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A data set, as a value.
+
+    `raw`: the name people give its raw folder (`mmn run --raw RAW=PATH`); two data sets may share one.
+    `sources`: source name -> glob patterns under the raw folder; each becomes a pinned manifest.
+    `cohort_sources`: the sources that the cohort is read from.
+    `cohort_defaults`, `training_defaults`: frozen dataclasses with the defaults that `params.yaml` may override.
+    `multitask`: the task sets beyond the single ones: name -> task names.
+    `autoencoded`: P-Fusion reads an autoencoder's embedding of each modality, fitted per fold (EDU, Weather2k).
+    `inspect(raw)`, `build_cohort(raw, params)`, `read_evidence(raw, modality, cohort, params)`: see their types;
+    `generate(raw, size, seed)` writes a world in the real on-disk format with a `GENERATED.json` that tells the truth.
+    """
+
+    name: str
+    title: str
+    raw: str
+    sources: Mapping[str, tuple[str, ...]]
+    cohort_sources: tuple[str, ...]
+    modalities: tuple[Modality, ...]
+    tasks: tuple[Task, ...]
+    inspect: Callable[[Path], Inspection]
+    build_cohort: Callable[[Path, Any], Cohort]
+    read_evidence: Callable[[Path, str, Cohort, Any], Any]
+    cohort_defaults: Any
+    training_defaults: Mapping[str, Any] = field(default_factory=dict)
+    multitask: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    autoencoded: bool = False
+    missingness: tuple[str, str] | None = None
+    generate: Callable[[Path, str, int], None] | None = None
+    citation: str = ""
+    licence: str = ""
+
+    def task(self, name: str) -> Task:
+        return next(task for task in self.tasks if task.name == name)
+
+    def modality(self, name: str) -> Modality:
+        return next(modality for modality in self.modalities if modality.name == name)
+
+    @property
+    def task_sets(self) -> dict[str, tuple[str, ...]]:
+        """Every task alone, then the multi-task sets."""
+        return {**{task.name: (task.name,) for task in self.tasks}, **self.multitask}

@@ -1,0 +1,115 @@
+"""The embedding table: what passes between featurizers and models, and its contract.
+
+On disk one parquet file, one row per item (x step) (x fold): `item`, `step` for series, `fold` where the featurizer
+was fitted per fold, and `embedding`: fixed_size_list<float32>[D], null where the modality is absent.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmn.data.errors import ContractError
+from mmn.data.files import write_parquet
+
+CONTRACT = "embedding/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """One modality of N items over T steps (1 for static data), in D dimensions.
+
+    items: (N,) strings in the cohort's order. present: (N, T) bool. values: float32 (F, N, T, D), F = 1 where nothing
+    was fitted, else one slice per fold. A NaN element of a present row means "undefined for this item" (no video was
+    touched, so no delay): models fill it from training rows. Rows that are absent hold NaN and must not be read.
+    names: (D,) what each dimension is, where that can be said; () for learned embeddings.
+    """
+
+    items: np.ndarray
+    values: np.ndarray
+    present: np.ndarray
+    names: tuple[str, ...] = ()
+
+    @property
+    def fitted_per_fold(self) -> bool:
+        return self.values.shape[0] > 1
+
+    @property
+    def width(self) -> int:
+        return int(self.values.shape[3])
+
+    @property
+    def num_steps(self) -> int:
+        return int(self.values.shape[2])
+
+
+def embeddings_from_rows(items: np.ndarray, values: np.ndarray, present: np.ndarray, names=()) -> Embeddings:
+    """From unfitted values of shape (N, D) with present (N,), or (N, T, D) with present (N, T)."""
+    if values.ndim == 2:
+        values, present = values[:, None, :], present[:, None]
+    values = np.where(present[..., None], values, np.nan).astype(np.float32)
+    return Embeddings(items=np.asarray(items, dtype=object), values=values[None], present=present, names=tuple(names))
+
+
+def check_embeddings(embeddings: Embeddings, items: np.ndarray, where: str) -> None:
+    """The promises of `Embeddings` against the cohort's items. Raises ContractError."""
+    _, num_items, num_steps, width = embeddings.values.shape
+    if list(embeddings.items) != list(items):
+        raise ContractError(
+            f"{where}: the items are not the cohort's, or not in its order ({num_items} of {len(items)})."
+        )
+    if embeddings.present.shape != (num_items, num_steps):
+        raise ContractError(
+            f"{where}: present has shape {embeddings.present.shape}, expected {(num_items, num_steps)}."
+        )
+    if not width:
+        raise ContractError(f"{where}: the embedding has no dimension.")
+    if embeddings.names and len(embeddings.names) != width:
+        raise ContractError(f"{where}: {len(embeddings.names)} names for {width} dimensions.")
+    shown = embeddings.values[:, embeddings.present]
+    if (bad := np.isinf(shown).any(axis=-1)).any():
+        raise ContractError(f"{where}: {int(bad.sum())} present rows hold an infinite value; the featurizer must not.")
+    if shown.size and (bad := np.isnan(shown).all(axis=-1)).any():
+        raise ContractError(f"{where}: {int(bad.sum())} rows are called present but hold nothing; mark them absent.")
+
+
+def write_embeddings(path: Path, embeddings: Embeddings, provenance: dict[str, Any]) -> None:
+    num_folds, num_items, num_steps, width = embeddings.values.shape
+    present = np.broadcast_to(embeddings.present, (num_folds, num_items, num_steps)).reshape(-1)
+    flat = pa.array(np.ascontiguousarray(embeddings.values).reshape(-1), type=pa.float32())
+    column = pa.FixedSizeListArray.from_arrays(flat, width, mask=pa.array(~present))
+    columns: dict[str, Any] = {}
+    if embeddings.fitted_per_fold:
+        columns["fold"] = pa.array(np.repeat(np.arange(num_folds, dtype=np.int32), num_items * num_steps))
+    columns["item"] = pa.array(np.tile(np.repeat(embeddings.items, num_steps), num_folds), type=pa.string())
+    if num_steps > 1:
+        columns["step"] = pa.array(np.tile(np.arange(num_steps, dtype=np.int32), num_folds * num_items))
+    columns["embedding"] = column
+    write_parquet(path, pa.table(columns), {"contract": CONTRACT, "names": list(embeddings.names), **provenance})
+
+
+def read_embeddings(path: Path) -> Embeddings:
+    """Raises ContractError where the file is not an embedding table of this contract."""
+    table = pq.read_table(path)
+    footer = json.loads((table.schema.metadata or {}).get(b"mmn", b"{}"))
+    if footer.get("contract") != CONTRACT:
+        raise ContractError(
+            f"{path}: its footer says contract {footer.get('contract')!r}, this code reads {CONTRACT!r}."
+        )
+    num_steps = int(table["step"].to_numpy().max()) + 1 if "step" in table.column_names else 1
+    num_folds = int(table["fold"].to_numpy().max()) + 1 if "fold" in table.column_names else 1
+    column = table["embedding"].combine_chunks()
+    width = column.type.list_size
+    num_items = len(table) // (num_steps * num_folds)
+    present = column.is_valid().to_numpy(zero_copy_only=False).reshape(num_folds, num_items, num_steps)[0]
+    flat = column.values.to_numpy(zero_copy_only=False).astype(np.float32)
+    values = flat.reshape(num_folds, num_items, num_steps, width).copy()
+    values[:, ~present] = np.nan
+    items = table["item"].to_numpy(zero_copy_only=False)[: num_items * num_steps : num_steps]
+    return Embeddings(items=items, values=values, present=present, names=tuple(footer.get("names", ())))

@@ -1,0 +1,64 @@
+"""`mmn demo`: a generated raw world in the real on-disk formats, then the whole road. Also: making a new workspace."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from mmn.data import DATASETS, load_dataset
+from mmn.data.errors import MmnError
+from mmn.data.files import atomic_path, read_json
+from mmn.orchestration.code import PACKAGE
+from mmn.orchestration.dvc_pipeline import ensure_dvc
+from mmn.orchestration.run import run
+from mmn.orchestration.workspace import Workspace
+
+SEED = 7
+
+
+def demo(workspace: Workspace, size: str) -> bool:
+    console = Console()
+    generate_worlds(workspace, size, console)
+    fresh = run(workspace, console=console)
+    if fresh:
+        root = workspace.root
+        console.print(f"Report:  {root / 'artifacts' / 'report' / 'index.html'}", highlight=False, soft_wrap=True)
+        console.print("Dagster: make ui   (or `mmn ui` in the activated environment), then http://127.0.0.1:3000")
+    return fresh
+
+
+def generate_worlds(workspace: Workspace, size: str, console: Console) -> None:
+    """Write what is missing; a person's own raw folder is left alone and used."""
+    for name in dict.fromkeys(load_dataset(key).raw for key in DATASETS):
+        raw = workspace.raw(name)
+        if raw.exists():
+            truth = raw / "GENERATED.json"
+            kind = f"generated world ({read_json(truth)['size']})" if truth.exists() else "your own files"
+            console.print(f"raw/{name}: {kind}, already there.")
+            continue
+        generate = next(
+            dataset.generate for dataset in map(load_dataset, DATASETS) if dataset.raw == name and dataset.generate
+        )
+        started = time.monotonic()
+        with console.status(f"raw/{name}: generating …"), atomic_path(raw) as temporary:
+            generate(temporary, size, SEED)
+        console.print(f"raw/{name}: generated world ({size}) written in {time.monotonic() - started:.0f} s.")
+
+
+def make_workspace(folder: Path) -> Workspace:
+    """A folder with git, DVC, `params.yaml` and a link to the code; raw data and artifacts come later."""
+    folder = folder.resolve()
+    if folder.exists() and any(folder.iterdir()):
+        raise MmnError(f"{folder}: not empty. Name a new folder.")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)
+    source = PACKAGE.parent
+    shutil.copy(source / "params.yaml", folder / "params.yaml")
+    (folder / ".gitignore").write_text("/artifacts/\n/raw/\n/.mmn/\n/.dagster/\n/mmn\n")
+    (folder / "mmn").symlink_to(PACKAGE, target_is_directory=True)
+    ensure_dvc(folder)
+    return Workspace(folder)

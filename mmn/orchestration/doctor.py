@@ -1,0 +1,54 @@
+"""`mmn doctor`: which raw files are there, which version, what will be skipped for want of what, what to type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mmn.data import DATASETS, load_dataset
+from mmn.orchestration.steps import Active, build_steps, check_params
+from mmn.orchestration.workspace import Workspace
+
+
+def examine(workspace: Workspace, raw: Mapping[str, Path]) -> bool:
+    """True if at least one data set can be walked. Without `raw`, the folders that are linked already are examined."""
+    console = Console()
+    check_params(workspace.params)
+    folders = dict(raw) or {
+        name: workspace.raw(name) for name in dict.fromkeys(load_dataset(key).raw for key in DATASETS)
+    }
+    active: dict[str, Active] = {}
+    for key in DATASETS:
+        dataset = load_dataset(key)
+        if dataset.raw not in folders:
+            continue
+        folder = folders[dataset.raw].expanduser()
+        console.rule(f"{key}: {dataset.title}", align="left")
+        if not folder.is_dir():
+            console.print(f"{folder}: no such folder. Next: mmn doctor --raw {dataset.raw}=PATH", highlight=False)
+            continue
+        inspection = dataset.inspect(folder)
+        world = " (a generated world)" if inspection.generated else ""
+        console.print(f"version: {inspection.version}{world}", highlight=False)
+        table = Table("what", "state", "detail", show_header=True, box=None, pad_edge=False)
+        for name, detail in inspection.found.items():
+            table.add_row(name, "[green]found[/green]", detail)
+        for name, why in inspection.skipped.items():
+            table.add_row(name, "[yellow]skipped[/yellow]", why)
+        console.print(table)
+        if inspection.problem:
+            console.print(f"[red]cannot run:[/red] {inspection.problem}", highlight=False)
+        else:
+            active[key] = Active(dataset=dataset, inspection=inspection)
+    console.rule()
+    if not active:
+        console.print("No data set can be walked with these files.")
+        return False
+    steps = build_steps(active)
+    console.print(f"Ready: {', '.join(active)} ({len(steps)} steps).")
+    options = "".join(f" --raw {name}={folder}" for name, folder in raw.items())
+    console.print(f"Next: mmn run{options}", highlight=False, soft_wrap=True)
+    return True

@@ -1,0 +1,225 @@
+"""`mmn run`: find what is stale, materialise it through Dagster, show how far it is, say what was done.
+
+Interrupted, it resumes where it was: every finished step is recorded, and only what is not fresh runs again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from mmn.data.errors import MmnError
+from mmn.data.files import read_json
+from mmn.orchestration.dvc_pipeline import ensure_dvc, read_lock, why_stale, write_stages
+from mmn.orchestration.steps import Step, active_datasets, build_steps, check_params
+from mmn.orchestration.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """why: step -> the reason it must run. maybe: what follows from those, and runs if their bytes change."""
+
+    why: dict[str, str]
+    maybe: tuple[str, ...]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return (*self.why, *self.maybe)
+
+
+def make_plan(workspace: Workspace, steps: Mapping[str, Step], targets: Sequence[str] = ()) -> Plan:
+    """targets: keys or key prefixes (`features/mimic`); none means everything. What they need is included."""
+    wanted = _with_inputs(steps, _match(steps, targets)) if targets else set(steps)
+    lock = read_lock(workspace)
+    why: dict[str, str] = {}
+    touched: set[str] = set()
+    maybe = []
+    for step in steps.values():
+        if step.key not in wanted:
+            continue
+        follows = any(dep in touched for dep in step.deps)
+        reason = why_stale(workspace, step, steps, lock)
+        if follows:
+            maybe.append(step.key)
+        elif reason is not None:
+            why[step.key] = reason
+        if follows or reason is not None:
+            touched.add(step.key)
+    return Plan(why=why, maybe=tuple(maybe))
+
+
+def run(
+    workspace: Workspace, targets: Sequence[str] = (), *, dry_run: bool = False, console: Console | None = None
+) -> bool:
+    """Bring everything asked for up to date. True if all is fresh at the end."""
+    console = console or Console()
+    check_params(workspace.params)
+    active = active_datasets(workspace)
+    if not active:
+        raise MmnError("No raw data is linked. Type `mmn demo` for a generated world, or `mmn run --raw mimic=PATH`.")
+    steps = build_steps(active)
+    ensure_dvc(workspace.root)
+    write_stages(workspace, steps)
+    workspace.prepare()
+    plan = make_plan(workspace, steps, targets)
+    if not plan.keys:
+        console.print(f"Nothing to do: all {len(steps)} steps are fresh.")
+        _tell_dagster(workspace, steps)
+        return True
+    for key, reason in list(plan.why.items())[:12]:
+        console.print(f"  {key}: {reason}", highlight=False)
+    if len(plan.why) > 12:
+        console.print(f"  … and {len(plan.why) - 12} more")
+    console.print(f"{len(plan.why)} steps to run, {len(plan.maybe)} that follow from them, of {len(steps)}.")
+    if dry_run:
+        return False
+    _tell_dagster(workspace, steps)
+    for key in plan.keys:
+        (workspace.progress / f"{steps[key].stage}.json").unlink(missing_ok=True)
+    started = time.monotonic()
+    with (
+        quiet(workspace.root / ".mmn" / "run.log", console),
+        Watcher(workspace, [steps[key] for key in plan.keys], console),
+    ):
+        succeeded = _materialise(plan.keys)
+    _report_failures(workspace, [steps[key] for key in plan.keys], console)
+    left = make_plan(workspace, steps, targets)
+    done = len(plan.keys) - len(left.keys)
+    console.print(f"{done} steps in {time.monotonic() - started:.0f} s; {len(left.keys)} left.")
+    return succeeded and not left.keys
+
+
+def _materialise(keys: Sequence[str]) -> bool:
+    import dagster as dg
+
+    from mmn.orchestration import definitions
+
+    with (
+        dg.DagsterInstance.get() as instance,
+        dg.execute_job(
+            dg.reconstructable(definitions.road_job),
+            instance=instance,
+            asset_selection=[definitions.asset_key(key) for key in keys],
+            tags={definitions.ONLY_STALE_TAG: "true"},
+        ) as result,
+    ):
+        return result.success
+
+
+@contextmanager
+def quiet(log: Path, console: Console) -> Iterator[None]:
+    """Send what this process and its children print to a file, and only the console's own lines to the terminal."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept, old_file = [os.dup(1), os.dup(2)], console.file
+    console.file = os.fdopen(os.dup(1), "w", buffering=1)
+    with log.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for descriptor, saved in zip((1, 2), kept, strict=True):
+            os.dup2(saved, descriptor)
+            os.close(saved)
+        console.file.close()
+        console.file = old_file
+
+
+def _tell_dagster(workspace: Workspace, steps: Mapping[str, Step]) -> None:
+    import dagster as dg
+
+    from mmn.orchestration.sync import sync
+
+    with dg.DagsterInstance.get() as instance:
+        sync(instance, workspace, steps)
+
+
+def _match(steps: Mapping[str, Step], targets: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for target in targets:
+        hits = {key for key in steps if key == target or key.startswith(target.rstrip("/") + "/")}
+        if not hits:
+            import difflib
+
+            nearest = difflib.get_close_matches(target, list(steps), n=1)
+            raise MmnError(
+                f"No step '{target}'. " + (f"Did you mean '{nearest[0]}'?" if nearest else "`mmn steps` lists them.")
+            )
+        found |= hits
+    return found
+
+
+def _with_inputs(steps: Mapping[str, Step], keys: set[str]) -> set[str]:
+    waiting, seen = list(keys), set()
+    while waiting:
+        key = waiting.pop()
+        if key not in seen:
+            seen.add(key)
+            waiting.extend(steps[key].deps)
+    return seen
+
+
+def _report_failures(workspace: Workspace, steps: Sequence[Step], console: Console) -> None:
+    for step in steps:
+        state = _state(workspace, step)
+        if state.get("state") == "failed":
+            console.print(f"[red]failed[/red] {step.key}: {state['error']}", highlight=False, markup=True)
+
+
+def _state(workspace: Workspace, step: Step) -> dict:
+    path = workspace.progress / f"{step.stage}.json"
+    return read_json(path) if path.exists() else {}
+
+
+class Watcher:
+    """Shows the progress files of the running steps: a live bar on a terminal, a line per finished step elsewhere."""
+
+    def __init__(self, workspace: Workspace, steps: Sequence[Step], console: Console) -> None:
+        self._workspace, self._steps, self._console = workspace, steps, console
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Watcher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        live = self._console.is_terminal
+        finished: set[str] = set()
+        with Progress(*columns, console=self._console, disable=not live) as bars:
+            total = bars.add_task("steps", total=len(self._steps))
+            bar_of: dict[str, TaskID] = {}
+            last = False
+            while not last:
+                last = self._stop.wait(0.3)
+                for step in self._steps:
+                    state = _state(self._workspace, step)
+                    if state.get("state") == "running":
+                        if step.key not in bar_of:
+                            bar_of[step.key] = bars.add_task(step.key, total=None)
+                        bars.update(bar_of[step.key], completed=state["done"], total=state["total"] or None)
+                    elif state.get("state") in {"done", "same", "failed"} and step.key not in finished:
+                        finished.add(step.key)
+                        if step.key in bar_of:
+                            bars.remove_task(bar_of.pop(step.key))
+                        bars.update(total, completed=len(finished))
+                        count = f"{len(finished)}/{len(self._steps)}"
+                        self._console.print(f"{count:>8} {state['state']:>7}  {step.key}", highlight=False)

@@ -1,0 +1,171 @@
+"""Walking one step: check what it reads, do the work, put the result in place, record it.
+
+Dagster's assets and DVC's stages both come here, which is why they leave the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from mmn.data.errors import StaleInputError
+from mmn.data.files import atomic_path, read_provenance, write_json
+from mmn.orchestration.dvc_pipeline import dep_paths, present_sections, record
+from mmn.orchestration.params import section
+from mmn.orchestration.steps import Active, Step
+from mmn.orchestration.workspace import Workspace
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What a work function is given: the step, where things are, what to write, and how to say how far it is."""
+
+    step: Step
+    steps: Mapping[str, Step]
+    workspace: Workspace
+    active: Mapping[str, Active]
+    out: Path
+    provenance: dict[str, Any]
+    progress: Progress
+
+    def path(self, key: str) -> Path:
+        """Where another step's output lies."""
+        return self.workspace.root / self.steps[key].out
+
+    @property
+    def raw(self) -> Path:
+        assert self.step.raw is not None
+        return self.workspace.raw(self.step.raw)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """version: of the bytes written. inputs: path -> version of what was read. summary: counts for people to read.
+    picture: a small PNG, where one says more than words."""
+
+    version: str
+    inputs: dict[str, str]
+    summary: dict[str, Any] = field(default_factory=dict)
+    picture: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a work function returns."""
+
+    summary: dict[str, Any]
+    picture: bytes | None = None
+
+
+def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Mapping[str, Active]) -> Outcome:
+    """Run one step to its recorded end. On any error the old output and its record stay as they were."""
+    inputs = {path: workspace.hashes.version_of(workspace.root / path) for path in dep_paths(step, steps)}
+    _check_chain(workspace, step, steps)
+    if step.raw is not None and step.kind != "raw":
+        _check_raw(workspace, step, steps)
+    report = ProgressFile(workspace, step)
+    work = import_module(f"mmn.orchestration.work.{step.kind}").run
+    with report, atomic_path(workspace.root / step.out) as temporary:
+        done: Work = work(
+            Job(
+                step=step,
+                steps=steps,
+                workspace=workspace,
+                active=active,
+                out=temporary,
+                provenance=_provenance(workspace, step, steps, inputs),
+                progress=report.progress,
+            )
+        )
+        for path, seen in inputs.items():
+            if workspace.hashes.version_of(workspace.root / path) != seen:
+                raise StaleInputError(f"{step.key}: {path} changed while the step ran. Run it again.")
+    version = workspace.hashes.version_of(workspace.root / step.out)
+    record(workspace, step, inputs, version)
+    return Outcome(version=version, inputs=inputs, summary=done.summary, picture=done.picture)
+
+
+def _provenance(
+    workspace: Workspace, step: Step, steps: Mapping[str, Step], inputs: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the artifact says of itself. No time, host or code hash: equal inputs and parameters give equal bytes."""
+    return {
+        "step": step.key,
+        "inputs": {key: inputs[steps[key].out] for key in step.deps},
+        "params": {dotted: section(workspace.params, dotted) for dotted in present_sections(step, workspace.params)},
+    }
+
+
+def _check_chain(workspace: Workspace, step: Step, steps: Mapping[str, Step]) -> None:
+    """Refuse an input that says it was made from something other than what is there now."""
+    for key in step.deps:
+        path = workspace.root / steps[key].out
+        if not path.exists():
+            raise StaleInputError(
+                f"{step.key}: {key} is not made yet. Type `mmn run {key}`, or `mmn run` for everything."
+            )
+        made_from = (read_provenance(path) or {}).get("inputs", {})
+        for source, version in made_from.items():
+            if source not in steps:
+                continue
+            now = workspace.hashes.version_of(workspace.root / steps[source].out)
+            if now != version:
+                raise StaleInputError(
+                    f"{step.key}: {key} was made from {source} at version {version}, which is now {now}. "
+                    f"Type `mmn run {key}` first, or `mmn run` for everything."
+                )
+
+
+def _check_raw(workspace: Workspace, step: Step, steps: Mapping[str, Step]) -> None:
+    """Refuse raw files that are no longer those of the manifest."""
+    from mmn.data.files import read_json
+    from mmn.data.manifest import files_of
+
+    assert step.raw is not None
+    raw = workspace.raw(step.raw)
+    for key in step.deps:
+        if not key.startswith("raw/"):
+            continue
+        manifest = {entry["path"]: entry for entry in read_json(workspace.root / steps[key].out)["files"]}
+        files = {path.relative_to(raw).as_posix(): path for path in files_of(raw, steps[key].options["patterns"])}
+        md5s = workspace.hashes.md5_of(files.values())
+        changed = sorted(set(manifest) ^ set(files)) or [
+            name for name, path in files.items() if md5s[path] != manifest[name]["md5"]
+        ]
+        if changed:
+            raise StaleInputError(
+                f"{step.key}: {len(changed)} raw files differ from the manifest {key}, the first {changed[0]}. "
+                f"Type `mmn run {key}` to take the files as they are now."
+            )
+
+
+class ProgressFile:
+    """How far a step is, in a small file that whoever watches can read: any process, any engine."""
+
+    def __init__(self, workspace: Workspace, step: Step) -> None:
+        self._path = workspace.progress / f"{step.stage}.json"
+        self._last = 0.0
+
+    def __enter__(self) -> ProgressFile:
+        self._write({"state": "running", "done": 0, "total": 0})
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._write({"state": "done"} if error is None else {"state": "failed", "error": str(error)})
+
+    def unchanged(self) -> None:
+        self._write({"state": "same"})
+
+    def progress(self, done: int, total: int) -> None:
+        if (now := time.monotonic()) - self._last >= 0.5:
+            self._last = now
+            self._write({"state": "running", "done": done, "total": total})
+
+    def _write(self, value: dict[str, Any]) -> None:
+        write_json(self._path, value)

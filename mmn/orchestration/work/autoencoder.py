@@ -1,0 +1,19 @@
+"""Compress one modality's embeddings with an autoencoder fitted per fold."""
+
+from __future__ import annotations
+
+from mmn.data.cohort import read_cohort
+from mmn.data.embeddings import read_embeddings
+from mmn.featurizers.autoencoder import fit_autoencoder
+from mmn.orchestration.settings import autoencoder_settings
+from mmn.orchestration.walk import Job, Work
+from mmn.orchestration.work.features import write_featurized
+
+
+def run(job: Job) -> Work:
+    dataset = job.active[job.step.dataset].dataset
+    cohort = read_cohort(job.path(f"cohorts/{dataset.name}"))
+    embeddings = read_embeddings(job.path(f"features/{dataset.name}/{job.step.options['modality']}"))
+    settings = autoencoder_settings(job.workspace.params, dataset)
+    made = fit_autoencoder(embeddings, cohort, settings, 0, job.progress)
+    return write_featurized(job, made, cohort.items["item"].to_numpy(), "autoencoder")

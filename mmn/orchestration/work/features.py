@@ -1,0 +1,40 @@
+"""One modality's evidence to its embedding table."""
+
+from __future__ import annotations
+
+from mmn.data.cohort import read_cohort
+from mmn.data.embeddings import check_embeddings, write_embeddings
+from mmn.featurizers import load_featurizer
+from mmn.featurizers.featurizer import Featurized
+from mmn.orchestration.pictures import embedding_picture
+from mmn.orchestration.settings import cohort_settings, featurizer_settings
+from mmn.orchestration.walk import Job, Work
+
+
+def run(job: Job) -> Work:
+    dataset = job.active[job.step.dataset].dataset
+    modality = dataset.modality(job.step.options["modality"])
+    params = job.workspace.params
+    cohort = read_cohort(job.path(f"cohorts/{dataset.name}"))
+    evidence = dataset.read_evidence(job.raw, modality.name, cohort, cohort_settings(params, dataset))
+    featurizer = load_featurizer(modality.featurizer)
+    settings = featurizer_settings(params, dataset, modality.name)
+    made = featurizer.run(evidence, cohort, modality.name, settings, job.progress)
+    return write_featurized(job, made, cohort.items["item"].to_numpy(), featurizer.name)
+
+
+def write_featurized(job: Job, made: Featurized, items, featurizer: str) -> Work:
+    embeddings = made.embeddings
+    check_embeddings(embeddings, items, job.step.key)
+    write_embeddings(job.out, embeddings, {**job.provenance, "featurizer": {"name": featurizer, **made.card}})
+    summary = {
+        "items": len(items),
+        "dimensions": embeddings.width,
+        "steps": embeddings.num_steps,
+        "presence rate": round(float(embeddings.present.mean()), 4),
+        "items with nothing": int((~embeddings.present.any(axis=1)).sum()),
+        "featurizer": featurizer,
+    }
+    summary |= {key: value for key, value in made.card.items() if isinstance(value, str | int | float)}
+    summary |= {f"left out: {reason}": n for reason, n in sorted(made.card.get("quarantined", {}).items())}
+    return Work(summary=summary, picture=embedding_picture(embeddings))

@@ -1,0 +1,100 @@
+"""One drawing: the table of steps, the Dagster assets, the stages of dvc.yaml and the folders are the same."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from mmn.data import DATASETS, load_dataset
+from mmn.data.dataset import Inspection
+from mmn.featurizers import FEATURIZERS, load_featurizer
+from mmn.orchestration.code import PACKAGE, code_files
+from mmn.orchestration.dvc_pipeline import render_stages
+from mmn.orchestration.params import load_params
+from mmn.orchestration.steps import Active, Step, build_steps, check_params
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def steps() -> dict[str, Step]:
+    """As in the demo: every data set with everything it can have."""
+    active = {
+        name: Active(dataset=load_dataset(name), inspection=Inspection(version="any", found={}, skipped={}))
+        for name in DATASETS
+    }
+    return build_steps(active)
+
+
+def test_the_committed_dvc_yaml_is_the_table(steps):
+    params = load_params(REPOSITORY)
+    check_params(params)
+    assert (REPOSITORY / "dvc.yaml").read_text() == render_stages(steps, params), "type `make demo` or `mmn stages`"
+
+
+def test_stages_assets_and_folders_have_the_same_names(steps):
+    stages = yaml.safe_load(render_stages(steps, {}))["stages"]
+    assert list(stages) == [key.replace("/", "-") for key in steps]
+    for key, step in steps.items():
+        out = stages[step.stage]["outs"][0]
+        assert out.removeprefix("artifacts/").split(".")[0] == key
+        for dep in step.deps:
+            assert steps[dep].out in stages[step.stage]["deps"]
+
+
+def test_dagster_has_the_same_assets_and_arrows(edu_road):
+    code = (
+        "from mmn.orchestration.definitions import defs\n"
+        "graph = defs.resolve_asset_graph()\n"
+        "for key in graph.get_all_asset_keys():\n"
+        "    print(key.to_user_string(), *sorted(p.to_user_string() for p in graph.get(key).parent_keys))\n"
+    )
+    lines = edu_road.run(sys.executable, "-W", "ignore", "-c", code).stdout.strip().splitlines()
+    workspace = edu_road.workspace
+    from mmn.orchestration.steps import active_datasets
+
+    table = build_steps(active_datasets(workspace))
+    assert sorted(lines) == sorted(" ".join([key, *sorted(step.deps)]) for key, step in table.items())
+
+
+def test_all_ten_tasks_are_on_the_road(steps):
+    numbers = {task.number for name in DATASETS for task in load_dataset(name).tasks if task.number}
+    assert numbers == set(range(1, 11))
+    for name in DATASETS:
+        for task in load_dataset(name).tasks:
+            for architecture in ("multimodn", "p_fusion"):
+                assert f"models/{name}/{task.name}/{architecture}" in steps
+
+
+def test_every_name_in_a_table_of_contents_leads_somewhere():
+    for name in DATASETS:
+        dataset = load_dataset(name)
+        assert dataset.name == name
+        for modality in dataset.modalities:
+            assert modality.featurizer in FEATURIZERS
+            assert load_featurizer(modality.featurizer).evidence == modality.evidence
+            assert set(modality.sources) <= set(dataset.sources)
+
+
+def test_a_steps_code_is_what_it_imports_and_not_the_machinery_around_it():
+    files = code_files(("mmn.orchestration.work.features", "mmn.data.edu", "mmn.featurizers.weekly_clicks"))
+    assert "mmn/data/edu/reader.py" in files
+    assert "mmn/data/embeddings.py" in files
+    assert not any("weather2k" in file or "walk.py" in file or file.endswith("work/report.py") for file in files)
+    assert all((PACKAGE.parent / file).is_file() for file in files)
+
+
+def test_string_selections_work_beside_dvc():
+    """The ANTLR that DVC's hydra used to bring makes every string selection raise TypeError."""
+    assert dg.AssetSelection.from_string("group:mimic or *") is not None
+
+
+def test_definitions_and_help_load_without_torch(edu_road):
+    code = "import sys; from mmn.orchestration import definitions; sys.exit('torch' in sys.modules)"
+    assert edu_road.run(sys.executable, "-W", "ignore", "-c", code).returncode == 0
+    heavy = "{'torch', 'dagster', 'pandas'}"
+    code = f"import sys; from mmn.orchestration import cli; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
