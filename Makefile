@@ -14,6 +14,10 @@ demo: $(BIN)/.installed
 test: $(BIN)/.installed lint
 	@pytest -n 2 --dist loadfile -m "not system"
 
+# Needs root (or sudo) for Debian's Chromium.
+test-system: $(BIN)/.installed-system
+	@pytest -m system
+
 ui: $(BIN)/.installed
 	@mmn ui
 
@@ -23,6 +27,11 @@ lint: $(BIN)/.installed
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@touch $@
+
+$(BIN)/.installed-system: $(BIN)/.installed
+	command -v chromium >/dev/null || { S=$$(command -v sudo || true); $$S apt-get update -qq && $$S apt-get install -y -qq --no-install-recommends chromium; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[system]'
 	@touch $@
 
 clean:

@@ -43,6 +43,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _remove(temporary)
 
 
+def sweep(folder: Path) -> int:
+    """Remove what killed processes left half-written below `folder`; the number of such files and folders."""
+    left = [path for path in folder.rglob(".*.tmp") if not alive(path.name.split(".")[-2])]
+    for path in left:
+        _remove(path)
+    return len(left)
+
+
+def alive(pid: str) -> bool:
+    """Whether the process is there; what is no number is left alone."""
+    if not pid.isdigit():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)

@@ -35,7 +35,7 @@ def make_manifest(
     """Read every file of a source once.
 
     hashes: entries by relative path that are known to be current, so that they need not be read again.
-    Raises RawFileError for an unreadable, empty or truncated file, naming it.
+    Raises RawFileError for an empty or truncated table, naming it. A broken image is the featurizer's to set aside.
     """
     files = files_of(raw, patterns)
     entries = []
@@ -54,10 +54,10 @@ def make_manifest(
 
 def _read_through(path: Path) -> dict[str, Any]:
     size = path.stat().st_size
-    if size == 0:
+    table = path.name.endswith((".csv", ".csv.gz"))
+    if size == 0 and table:
         raise RawFileError(f"{path}: the file is empty. Download it again, or remove it if the source is not wanted.")
     digest = hashlib.md5(usedforsecurity=False)
-    table = path.name.endswith((".csv", ".csv.gz"))
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if path.name.endswith(".gz") else None
     num_rows, quotes = -1, 0
     last = b""

@@ -39,7 +39,7 @@ def demo(size: Annotated[str, typer.Option(help="Size of the generated worlds: t
 
 @app.command()
 def doctor(raw: Raw = None) -> None:
-    """Say which raw files are there, which version they are, what will be skipped for want of what, and what to type next."""
+    """Say which raw files are there, which version, what will be skipped for want of what, and what to type next."""
     from mmn.orchestration.doctor import examine
 
     _exit(examine(_workspace(), _pairs(raw)))
@@ -87,7 +87,7 @@ def step(key: str) -> None:
 
     with dg.DagsterInstance.get() as instance:
         result = dg.materialize(
-            definitions.defs.assets or [],
+            [*definitions.defs.resolve_asset_graph().assets_defs],
             selection=[definitions.asset_key(key)],
             instance=instance,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

@@ -14,7 +14,7 @@ MACHINERY = {f"mmn.orchestration.{name}" for name in ("walk", "steps", "workspac
 
 
 def code_files(modules: tuple[str, ...]) -> tuple[str, ...]:
-    """Paths relative to the workspace (`mmn/...`), sorted: the closure of this package's imports, lazy ones included."""
+    """Paths relative to the workspace, sorted: the closure of this package's imports, lazy ones included."""
     seen: set[str] = set()
     waiting = list(modules)
     while waiting:

@@ -35,7 +35,9 @@ def render_stages(steps: Mapping[str, Step], params: Mapping[str, Any]) -> str:
 
 
 def write_stages(workspace: Workspace, steps: Mapping[str, Step]) -> bool:
-    """Bring `dvc.yaml` up to the table; True if it had to change."""
+    """Bring `dvc.yaml` up to the table; True if it had to change. Without any raw data there is no table to write."""
+    if not steps:
+        return False
     path = workspace.root / "dvc.yaml"
     text = render_stages(steps, workspace.params)
     if path.exists() and path.read_text(encoding="utf-8") == text:

@@ -18,10 +18,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from mmn.data.errors import MmnError
-from mmn.data.files import read_json
+from mmn.data.files import alive, read_json, sweep
 from mmn.orchestration.dvc_pipeline import ensure_dvc, read_lock, why_stale, write_stages
 from mmn.orchestration.steps import Step, active_datasets, build_steps, check_params
 from mmn.orchestration.workspace import Workspace
+
+PID_TAG = "mmn/pid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +84,7 @@ def run(
     console.print(f"{len(plan.why)} steps to run, {len(plan.maybe)} that follow from them, of {len(steps)}.")
     if dry_run:
         return False
+    sweep(workspace.artifacts)
     _tell_dagster(workspace, steps)
     for key in plan.keys:
         (workspace.progress / f"{steps[key].stage}.json").unlink(missing_ok=True)
@@ -90,7 +93,11 @@ def run(
         quiet(workspace.root / ".mmn" / "run.log", console),
         Watcher(workspace, [steps[key] for key in plan.keys], console),
     ):
-        succeeded = _materialise(plan.keys)
+        try:
+            succeeded = _materialise(plan.keys)
+        except KeyboardInterrupt:
+            succeeded = False
+            console.print("Interrupted. What was finished is kept; the same command goes on from there.")
     _report_failures(workspace, [steps[key] for key in plan.keys], console)
     left = make_plan(workspace, steps, targets)
     done = len(plan.keys) - len(left.keys)
@@ -109,7 +116,7 @@ def _materialise(keys: Sequence[str]) -> bool:
             dg.reconstructable(definitions.road_job),
             instance=instance,
             asset_selection=[definitions.asset_key(key) for key in keys],
-            tags={definitions.ONLY_STALE_TAG: "true"},
+            tags={definitions.ONLY_STALE_TAG: "true", PID_TAG: str(os.getpid())},
         ) as result,
     ):
         return result.success
@@ -144,6 +151,11 @@ def _tell_dagster(workspace: Workspace, steps: Mapping[str, Step]) -> None:
     from mmn.orchestration.sync import sync
 
     with dg.DagsterInstance.get() as instance:
+        for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+            if PID_TAG in run.tags and not alive(run.tags[PID_TAG]):
+                instance.report_run_failed(
+                    run, "Its process is gone; `mmn run` goes on from what it finished."
+                )
         sync(instance, workspace, steps)
 
 

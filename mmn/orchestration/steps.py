@@ -185,7 +185,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 kind="autoencoder",
                 dataset=name,
                 out=f"artifacts/{encoded}.parquet",
-                description=f"{modality_name} through an autoencoder, fitted per fold on training rows: P-Fusion's input.",
+                description=f"{modality_name} through an autoencoder fitted per fold: what P-Fusion reads.",
                 deps=(cohort, key),
                 sections=(f"{name}.autoencoder",),
                 modules=("mmn.orchestration.work.autoencoder",),

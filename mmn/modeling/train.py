@@ -1,0 +1,285 @@
+"""Training: all members (folds, seeds, missingness settings) side by side in one program, each as if it were alone.
+
+K members, B batch. Same seed, same bytes, on the CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mmn.data.cohort import Cohort
+from mmn.data.dataset import Task
+from mmn.data.embeddings import Embeddings
+from mmn.data.errors import CohortError, ParamsError
+from mmn.modeling import MODELS, load_model
+from mmn.modeling import metrics as m
+from mmn.modeling.inputs import Inputs, Member, check_inputs, fit_scaling, fit_target_range, padded, shapes_of
+from mmn.modeling.packed import Dropout, Packed
+from mmn.modeling.settings import TrainingSettings
+from mmn.modeling.trained import Trained, one_thread
+
+Progress = Callable[[int, int], None]
+
+
+def train(
+    cohort: Cohort,
+    embeddings: Mapping[str, Embeddings],
+    tasks: tuple[Task, ...],
+    architecture: str,
+    settings: TrainingSettings,
+    members: Sequence[Member] | None = None,
+    progress: Progress = lambda epoch, epochs: None,
+) -> Trained:
+    """Train on each member's training items, keep the epoch that is best on its validation, predict its test items.
+
+    members: None = one per fold of the cohort. Encoders run in the order of `embeddings`.
+    Raises ParamsError for an unknown architecture, ContractError where inputs, tasks and cohort do not fit together,
+    CohortError where a member has no label to learn a task from. A fold whose training labels are all of one class is
+    trained and said so in `notes`; a modality that none of a member's training items has is not used by that member.
+    """
+    with one_thread():
+        return _Training(cohort, embeddings, tasks, architecture, settings, members).run(progress)
+
+
+class _Training:
+    def __init__(
+        self,
+        cohort: Cohort,
+        embeddings: Mapping[str, Embeddings],
+        tasks: tuple[Task, ...],
+        architecture: str,
+        settings: TrainingSettings,
+        members: Sequence[Member] | None,
+    ) -> None:
+        if architecture not in MODELS:
+            raise ParamsError(f"unknown model '{architecture}'; known: {', '.join(MODELS)}.")
+        if not tasks:
+            raise ParamsError("no task was given; a model needs at least one.")
+        check_inputs(cohort, embeddings, tasks)
+        self.cohort, self.settings, self.tasks = cohort, settings, tasks
+        if members is None:
+            members = [Member(fold=fold, seed=settings.seed) for fold in range(cohort.num_folds)]
+        self.members = tuple(members)
+        self.device, dtype = pick_device(settings.device), getattr(torch, settings.dtype)
+
+        self.train_rows, self.validation_rows, self.test_rows = self._rows()
+        scaling = {
+            name: fit_scaling(e, name, self.members, self.train_rows, settings.scaler) for name, e in embeddings.items()
+        }
+        ranges = {
+            t.name: fit_target_range(cohort.targets[t.name], self.train_rows) for t in tasks if t.kind == "regression"
+        }
+        value = load_model(architecture)
+        shapes = shapes_of(embeddings)
+        model = value.build(shapes, tasks, cohort.num_steps, settings, [k.rng("initial values") for k in self.members])
+        model.to(self.device, dtype)
+        self.inputs = Inputs(
+            embeddings,
+            self.members,
+            scaling,
+            fill_absent=value.fill_absent,
+            skip=settings.skip,
+            tasks=tasks,
+            targets=cohort.targets,
+            target_ranges=ranges,
+            device=self.device,
+            dtype=dtype,
+        )
+        self.trained = Trained(
+            architecture=value,
+            settings=settings,
+            tasks=tasks,
+            modalities=shapes,
+            num_steps=cohort.num_steps,
+            members=self.members,
+            model=model,
+            scaling=scaling,
+            target_ranges=ranges,
+            notes=self._notes(scaling),
+            counts=[
+                {"train": len(a), "validation": len(b), "test": len(c)}
+                for a, b, c in zip(self.train_rows, self.validation_rows, self.test_rows, strict=True)
+            ],
+        )
+        self.packed = Packed(model, settings.learning_rate, settings.clip_norm)
+        self.shufflers = [k.rng("shuffle") for k in self.members]
+        self.dropout = Dropout(
+            [k.rng("dropout") for k in self.members], model.dropout_width, settings.dropout, dtype, self.device
+        )
+        self.orders = np.random.default_rng([settings.seed, 3])
+
+    def run(self, progress: Progress) -> Trained:
+        settings, num_members = self.settings, len(self.members)
+        best = np.full(num_members, -np.inf)
+        since_best = np.zeros(num_members, dtype=int)
+        running = np.ones(num_members, dtype=bool)
+        history = []
+        for epoch in range(settings.epochs):
+            losses = self._epoch(running)
+            scores = self._validate()
+            # Without a validation label there is nothing to choose by: the last epoch stands.
+            improved = running & ((scores > best) | np.isnan(scores))
+            best = np.where(improved, scores, best)
+            self.packed.keep_best(improved)
+            since_best = np.where(improved, 0, since_best + 1)
+            history.append(
+                pd.DataFrame(
+                    {
+                        "member": np.arange(num_members, dtype=np.int32),
+                        "fold": np.array([k.fold for k in self.members], dtype=np.int32),
+                        "label": [k.label for k in self.members],
+                        "epoch": np.int32(epoch),
+                        "train_loss": losses,
+                        "validation_score": scores,
+                    }
+                )[running]
+            )
+            progress(epoch + 1, settings.epochs)
+            if settings.patience:
+                running &= since_best < settings.patience
+                if not running.any():
+                    break
+        self.packed.restore_best()
+        trained = self.trained
+        trained.history = pd.concat(history, ignore_index=True)
+        trained.predictions = trained.predict_rows(self.inputs, self.cohort.items["item"].to_numpy(), self.test_rows)
+        trained.metrics = self._test_metrics()
+        return trained
+
+    def _epoch(self, running: np.ndarray) -> np.ndarray:
+        """One pass over every running member's training items. Gives the mean loss per member, (K,)."""
+        settings, model = self.settings, self.trained.model
+        orders = [
+            (rng.permutation(rows) if settings.shuffle else rows) if on else rows[:0]
+            for rng, rows, on in zip(self.shufflers, self.train_rows, running, strict=True)
+        ]
+        matrix, real = padded(orders)
+        num_items = real.sum(axis=1)
+        rows_KN = torch.from_numpy(matrix).to(self.device)
+        real_KN = torch.from_numpy(real).to(self.device)
+        total_K = torch.zeros(len(self.members), dtype=self.inputs.dtype, device=self.device)
+        model.train()
+        for first in range(0, matrix.shape[1], settings.batch_size):
+            part = slice(first, first + settings.batch_size)
+            batch = self.inputs.gather(rows_KN[:, part], real_KN[:, part])
+            num_real = real[:, part].sum(axis=1)
+            keep = self.dropout.draw(num_real, batch.size)
+            order = (
+                list(self.orders.permutation([s.name for s in model.modalities])) if settings.shuffle_order else None
+            )
+            losses_K = model.accumulate_gradients(batch, keep, order)
+            self.packed.step(num_real > 0)
+            total_K += losses_K * torch.from_numpy(num_real).to(self.device, self.inputs.dtype)
+        return total_K.cpu().numpy().astype(np.float64) / np.maximum(num_items, 1)
+
+    def _validate(self) -> np.ndarray:
+        """(K,): each member's validation score, higher is better; NaN without any validation label."""
+        predicted = self.trained.collect(self.inputs, self.validation_rows, self.trained.model.read)
+        chosen = [t for t in self.tasks if t.name == self.settings.select_task] or self.tasks
+        scores = np.full(len(self.members), np.nan)
+        for k, rows in enumerate(self.validation_rows):
+            per_task = [self._score(t, k, rows, predicted[t.name][k].astype(np.float64)) for t in chosen]
+            if not np.isnan(per_task).all():
+                scores[k] = np.nansum(per_task)
+        return scores
+
+    def _score(self, task: Task, member: int, rows: np.ndarray, predicted: np.ndarray) -> float:
+        target = self.target(task)[rows]
+        known = ~np.isnan(target)
+        if not known.any():
+            return np.nan
+        y, p = target[known], predicted[known]
+        if task.kind == "regression":
+            low, high = self.trained.target_ranges[task.name][member]
+            return -float(m.mean_squared_error((y - low) / (high - low), p, m.once(len(y)))[0])
+        select_by, weights = self.settings.select_by, m.once(len(y))
+        if select_by == "mse":
+            return -float(m.mean_squared_error(y, p, weights)[0])
+        if select_by == "accuracy":
+            return float(m.accuracy(y, p, weights)[0])
+        if len(np.unique(y)) < 2:
+            # Of one class neither AUROC nor balanced accuracy exists: accuracy, and chance for AUROC.
+            return 0.5 + float(m.accuracy(y, p, weights)[0])
+        return float(m.balanced_accuracy(y, p, weights)[0] + m.auroc(y, p, weights)[0])
+
+    def target(self, task: Task) -> np.ndarray:
+        """(N,): the target at the task's read step."""
+        target = self.cohort.targets[task.name].reshape(len(self.cohort), -1)
+        return target[:, task.read_step if task.per_step else 0]
+
+    def _rows(self) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+        """Train, validation and test rows per member; training items without any label are left out."""
+        labelled = np.zeros(len(self.cohort), dtype=bool)
+        for task in self.tasks:
+            labelled |= ~np.isnan(self.cohort.targets[task.name].reshape(len(self.cohort), -1)).all(axis=1)
+        by_fold = {
+            fold: tuple(self.cohort.rows(fold, split) for split in ("train", "validation", "test"))
+            for fold in {member.fold for member in self.members}
+        }
+        train = [by_fold[member.fold][0][labelled[by_fold[member.fold][0]]] for member in self.members]
+        for member, rows in zip(self.members, train, strict=True):
+            for task in self.tasks:
+                if np.isnan(self.cohort.targets[task.name][rows]).all():
+                    raise CohortError(
+                        f"fold {member.fold}: none of its {len(by_fold[member.fold][0])} training items has a label "
+                        f"for '{task.name}'. Leave the task out, or give more labelled items."
+                    )
+        return train, [by_fold[k.fold][1] for k in self.members], [by_fold[k.fold][2] for k in self.members]
+
+    def _notes(self, scaling) -> tuple[str, ...]:
+        notes = []
+        for k, member in enumerate(self.members):
+            for task in self.tasks:
+                labels = self.cohort.targets[task.name][self.train_rows[k]]
+                known = labels[~np.isnan(labels)]
+                if known.min() == known.max():
+                    notes.append(
+                        f"fold {member.fold}: all {known.size} training labels of '{task.name}' are the same; "
+                        "nothing can be learnt of it there."
+                    )
+                if np.isnan(self.target(task)[self.validation_rows[k]]).all():
+                    notes.append(
+                        f"fold {member.fold}: no validation item has a label of '{task.name}' at its read step."
+                    )
+            notes += [
+                f"fold {member.fold}: no training item has '{name}', so the model never uses it there."
+                for name, learnt in scaling.items()
+                if not learnt.trained[k]
+            ]
+        return tuple(dict.fromkeys(notes))
+
+    def _test_metrics(self) -> dict[str, dict[str, list[float | None]]]:
+        """task -> metric -> one value per member, of its labelled test items at the read step; None where undefined."""
+        found: dict[str, dict[str, list[float | None]]] = {}
+        frame = self.trained.predictions
+        position = pd.Series(np.arange(len(self.cohort)), index=self.cohort.items["item"].to_numpy())
+        for task in self.tasks:
+            at_read = frame[(frame["task"] == task.name) & (frame["step"] == task.read_step)]
+            target = self.target(task)
+            values: dict[str, list[float | None]] = {}
+            for k in range(len(self.members)):
+                mine = at_read[at_read["member"] == k]
+                y, p = target[position[mine["item"]].to_numpy()], mine["prediction"].to_numpy()
+                y, p = y[~np.isnan(y)], p[~np.isnan(y)]
+                for metric in m.BINARY if task.kind == "binary" else m.REGRESSION:
+                    width = 1.0
+                    if metric.name == "mse_normalised":
+                        width = float(np.diff(self.trained.target_ranges[task.name][k])[0])
+                    value = float(metric.compute(y / width, p / width, m.once(len(y)))[0])
+                    values.setdefault(metric.name, []).append(None if np.isnan(value) else round(value, 6))
+            found[task.name] = values
+        return found
+
+
+def pick_device(wanted: str) -> torch.device:
+    """ "auto" is the first GPU if there is one, else the CPU."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.device(wanted)
+    except RuntimeError as error:
+        raise ParamsError(f"device '{wanted}' is none that torch knows; give auto, cpu or cuda.") from error

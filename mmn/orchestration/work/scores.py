@@ -1,0 +1,34 @@
+"""Score every model and every floor of a data set."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mmn.modeling.scores import score
+from mmn.orchestration.pictures import scores_picture
+from mmn.orchestration.walk import Job, Work
+from mmn.orchestration.work.results_card import read_inputs, write_results
+
+
+def run(job: Job) -> Work:
+    entry = job.active[job.step.dataset]
+    cohort, embeddings = read_inputs(job, job.step.options["modalities"])
+    predictions = {}
+    for key in job.step.deps:
+        if key.startswith("models/"):
+            _, _, task_set, model = key.split("/")
+            predictions[task_set, model] = pd.read_parquet(job.path(key) / "predictions.parquet")
+    tasks = tuple(task for task in entry.dataset.tasks if task.name not in entry.inspection.skipped)
+    table = score(cohort, tasks, predictions, embeddings, progress=job.progress)
+    write_results(job, cohort, embeddings, {"scores": table})
+    shown = table[table["primary"] & (table["kind"] == "model")]
+    summary = {
+        f"{row.task} / {row.task_set} / {row.model}": round(float(row.estimate), 4) for row in shown.itertuples()
+    }
+    binary = shown[shown["metric"] == "auroc"]
+    picture = None
+    if len(binary):
+        labels = [f"{row.task} {row.model}" + ("*" if row.task_set != row.task else "") for row in binary.itertuples()]
+        picture = scores_picture(labels, list(binary["estimate"]), list(binary["low"]), list(binary["high"]))
+    beaten = shown["beats_floor"].fillna(False).astype(bool)
+    return Work(summary={"models": len(shown), "beat their best floor": int(beaten.sum()), **summary}, picture=picture)

@@ -1,0 +1,554 @@
+"""MIMIC's two cohorts and their evidence, on a generated world and on the open demo."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmn.data.cohort import check_cohort, read_cohort, write_cohort
+from mmn.data.errors import CohortError, ParamsError
+from mmn.data.files import version_of
+from mmn.data.manifest import files_of, make_manifest
+from mmn.data.mimic import MIMIC, MIMIC_ICU
+from mmn.data.mimic.cohort_cxr import attach_admission, attach_stay, image_minutes
+from mmn.data.mimic.cohort_icu import _targets
+from mmn.data.mimic.params import CxrParams, IcuParams
+from mmn.data.mimic.signals import CHART_SIGNALS, LAB_SIGNALS, PROCEDURE_SIGNALS
+
+DEMO = Path(__file__).parents[2] / ".." / "shared" / "data" / "mimic-iv-demo-2.2"
+needs_demo = pytest.mark.skipif(not DEMO.is_dir(), reason="the open MIMIC-IV demo 2.2 is not beside the repository")
+DATASETS = pytest.mark.parametrize("dataset", [MIMIC, MIMIC_ICU], ids=lambda dataset: dataset.name)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> Path:
+    raw = tmp_path_factory.mktemp("mimic") / "raw"
+    MIMIC.generate(raw, "tiny", 1)
+    return raw
+
+
+@pytest.fixture(scope="session")
+def cxr(world):
+    return MIMIC.build_cohort(world, CxrParams())
+
+
+@pytest.fixture(scope="session")
+def icu(world):
+    return MIMIC_ICU.build_cohort(world, IcuParams())
+
+
+def copy(world: Path, to: Path, file: str = "", change: Callable[[pd.DataFrame], pd.DataFrame] | None = None) -> Path:
+    """The world's tables without its images, one of them changed."""
+    shutil.copytree(world, to, ignore=shutil.ignore_patterns("files"))
+    if change is not None:
+        change(pd.read_csv(to / file, dtype="str")).to_csv(to / file, index=False, compression={"method": "gzip"})
+    return to
+
+
+def time(column: str) -> Callable[[pd.DataFrame], pd.Series]:
+    return lambda frame: pd.to_datetime(frame[column], utc=True).dt.tz_localize(None)
+
+
+# What is there
+
+
+@DATASETS
+def test_a_generated_world_offers_everything_and_says_that_it_is_generated(world, dataset):
+    inspection = dataset.inspect(world)
+    assert (inspection.problem, dict(inspection.skipped), inspection.generated) == (None, {}, True)
+    assert set(inspection.found) == set(dataset.sources)
+
+
+def test_both_data_sets_define_a_source_of_the_same_name_alike():
+    for name in set(MIMIC.sources) & set(MIMIC_ICU.sources):
+        assert MIMIC.sources[name] == MIMIC_ICU.sources[name]
+    for dataset in (MIMIC, MIMIC_ICU):
+        used = {source for modality in dataset.modalities for source in modality.sources} | set(dataset.cohort_sources)
+        assert used == set(dataset.sources)
+
+
+def test_the_tree_is_found_four_levels_down_and_the_sources_name_the_files_that_are_read(world, tmp_path):
+    raw = tmp_path / "raw"
+    mimic, images = raw / "physionet.org/mimiciv/2.2", raw / "physionet.org/mimic-cxr-jpg/2.0.0"
+    copy(world, mimic)
+    (mimic / "GENERATED.json").unlink()
+    images.mkdir(parents=True)
+    for file in mimic.glob("mimic-cxr-*"):
+        file.rename(images / file.name)
+    shutil.copytree(world / "files", images / "files")
+    inspection = MIMIC.inspect(raw)
+    assert (inspection.problem, inspection.version) == (None, "2.2 by its folder's name")
+    found = {name: len(files_of(raw, patterns)) for name, patterns in {**MIMIC.sources, **MIMIC_ICU.sources}.items()}
+    assert found == {
+        "tables": 5, "chartevents": 1, "labevents": 1, "procedureevents": 1, "notes": 2, "cxr_labels": 4,
+        "images": len(list(world.glob("files/*/*/*/*.jpg"))),
+    }  # fmt: skip
+    cohort = MIMIC.build_cohort(raw, CxrParams())
+    assert len(MIMIC.read_evidence(raw, "xray", cohort, CxrParams()).rows) > 0.9 * len(cohort)
+
+
+def test_a_brackets_and_quotes_in_the_path_do_no_harm(world, tmp_path):
+    raw = copy(world, tmp_path / "it's [mine] *2*")
+    assert len(MIMIC_ICU.build_cohort(raw, IcuParams())) > 0
+
+
+def test_version_1_has_its_tables_in_core_and_calls_race_ethnicity(world, tmp_path, icu):
+    raw = copy(world, tmp_path / "raw")
+    (raw / "GENERATED.json").unlink()
+    (raw / "core").mkdir()
+    for name in ("patients", "admissions"):
+        (raw / f"hosp/{name}.csv.gz").rename(raw / f"core/{name}.csv.gz")
+    later_columns = ["admit_provider_id", "order_provider_id", "caregiver_id"]
+    for file in [*raw.glob("core/*.gz"), *raw.glob("icu/*events.csv.gz"), raw / "hosp/labevents.csv.gz"]:
+        frame = pd.read_csv(file, dtype="str").rename(columns={"race": "ethnicity"})
+        frame.drop(columns=later_columns, errors="ignore").to_csv(file, index=False)
+    assert MIMIC_ICU.inspect(raw).version == "1.0"
+    older = MIMIC_ICU.build_cohort(raw, IcuParams())
+    pd.testing.assert_frame_equal(older.items, icu.items)
+    rows = MIMIC_ICU.read_evidence(raw, "demographics", older, IcuParams()).rows
+    pd.testing.assert_frame_equal(rows, MIMIC_ICU.read_evidence(world, "demographics", icu, IcuParams()).rows)
+
+
+def test_an_empty_folder_and_one_without_x_rays_say_what_to_do(world, tmp_path):
+    for dataset in (MIMIC, MIMIC_ICU):
+        assert "hosp/" in dataset.inspect(tmp_path).problem
+        assert "no such folder" in dataset.inspect(tmp_path / "nowhere").problem
+    raw = copy(world, tmp_path / "raw")
+    for file in raw.glob("mimic-cxr-*"):
+        file.unlink()
+    assert "data set mimic_icu" in MIMIC.inspect(raw).problem
+    assert MIMIC_ICU.inspect(raw).problem is None
+
+
+def test_what_is_skipped_is_named_with_the_file_that_would_bring_it_back(world, tmp_path):
+    raw = copy(world, tmp_path / "raw")
+    (raw / "icu/chartevents.csv.gz").unlink()
+    (raw / "note/echo_icustay.csv.gz").unlink()
+    skipped = MIMIC.inspect(raw).skipped
+    assert set(skipped) == {"chart_events", "notes", "xray"}
+    assert "icu/chartevents.csv.gz" in skipped["chart_events"]
+    assert "no public release" in skipped["notes"]
+    assert set(MIMIC_ICU.inspect(raw).skipped) == {"chart_events"}
+
+
+def test_two_versions_in_one_folder_and_tables_of_two_versions_are_refused(world, tmp_path):
+    copy(world, tmp_path / "two/2.2")
+    copy(world, tmp_path / "two/3.1")
+    assert "Give the folder of one version" in MIMIC_ICU.inspect(tmp_path / "two").problem
+    mixed = copy(world, tmp_path / "mixed", "icu/chartevents.csv.gz", lambda f: f.drop(columns="caregiver_id"))
+    assert "different versions" in MIMIC_ICU.inspect(mixed).problem
+
+
+@needs_demo
+def test_the_open_demo_gives_the_icu_cohort_counted_by_hand():
+    """Stays of at least 24 h: 117; of those 2 end in death and 11 in discharge within 48 h after that hour."""
+    inspection = MIMIC_ICU.inspect(DEMO)
+    assert inspection.problem is None and inspection.version.startswith("demo, 2.2") and not inspection.generated
+    assert "icu/chartevents.csv.gz" in inspection.skipped["chart_events"] and "notes" in inspection.skipped
+    assert "data set mimic_icu" in MIMIC.inspect(DEMO).problem
+    cohort = MIMIC_ICU.build_cohort(DEMO, IcuParams())
+    check_cohort(cohort, "mimic_icu")
+    assert (len(cohort), cohort.excluded) == (117, {"stay shorter than 24 h": 23})
+    assert {task: target.sum() for task, target in cohort.targets.items()} == {"mortality_48h": 2, "discharge_48h": 11}
+    labs = MIMIC_ICU.read_evidence(DEMO, "lab_events", cohort, IcuParams())
+    assert labs.rows["item"].nunique() == 117
+    assert {reason.split(": ")[1] for reason in labs.quarantined} == {"no number"}
+    procedures = MIMIC_ICU.read_evidence(DEMO, "procedures", cohort, IcuParams()).rows
+    assert procedures["value"].between(0, 60 * 24 * 365).all() and procedures["item"].nunique() == 54
+
+
+# Cohorts
+
+
+@pytest.mark.parametrize("name", ["cxr", "icu"])
+def test_a_cohort_keeps_its_promises_and_survives_the_disk(name, request, tmp_path):
+    cohort = request.getfixturevalue(name)
+    check_cohort(cohort, name)
+    write_cohort(tmp_path / "cohort", cohort, {})
+    again = read_cohort(tmp_path / "cohort")
+    assert list(again.items["item"]) == list(cohort.items["item"])
+    dataset, world = (MIMIC if name == "cxr" else MIMIC_ICU), request.getfixturevalue("world")
+    first, second = (dataset.read_evidence(world, "chart_events", c, None).rows for c in (cohort, again))
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_nobody_sits_on_two_sides_of_a_fold(cxr, icu):
+    for cohort in (cxr, icu):
+        sides = cohort.folds.merge(cohort.items[["item", "subject"]], on="item")
+        assert sides.groupby(["fold", "subject"])["split"].nunique().eq(1).all()
+        assert cohort.num_folds == 5
+        tests = sides[sides["split"] == "test"]
+        assert tests.groupby("item").size().max() == 1
+
+
+def test_uncertain_and_blank_labels_are_missing_and_never_zero(world, tmp_path):
+    def blur(labels: pd.DataFrame) -> pd.DataFrame:
+        labels.loc[::2, "Cardiomegaly"] = "-1.0"
+        labels.loc[1::2, "Cardiomegaly"] = ""
+        labels["Enlarged Cardiomediastinum"] = "0.0"
+        return labels
+
+    raw = copy(world, tmp_path / "raw", "mimic-cxr-2.0.0-chexpert.csv.gz", blur)
+    cohort = MIMIC.build_cohort(raw, CxrParams(both_labels=False))
+    assert np.isnan(cohort.targets["cardiomegaly"]).all()
+    assert (cohort.targets["enlarged_cardiomediastinum"] == 0).all()
+    with pytest.raises(CohortError, match=r"no X-ray is left.*a label missing or uncertain"):
+        MIMIC.build_cohort(raw, CxrParams())
+
+
+def test_both_labels_are_known_by_default_and_every_x_ray_is_accounted_for(world, cxr):
+    assert all(np.isin(target, [0, 1]).all() for target in cxr.targets.values())
+    assert len(cxr) + sum(cxr.excluded.values()) == len(pd.read_csv(world / "mimic-cxr-2.0.0-metadata.csv.gz"))
+    assert {"a label missing or uncertain", "taken outside every admission"} <= set(cxr.excluded)
+    wider = MIMIC.build_cohort(world, CxrParams(both_labels=False, icu_admissions_only=False))
+    assert set(cxr.items["item"]) < set(wider.items["item"])
+
+
+def test_agreement_keeps_a_label_only_where_both_labellers_say_the_same(world):
+    sides = {
+        whose: MIMIC.build_cohort(world, CxrParams(labels=whose, both_labels=False)) for whose in ("chexpert", "negbio")
+    }
+    known = {
+        whose: pd.DataFrame(c.targets, index=pd.Index(c.items["item"])) for whose, c in sides.items()
+    }  # fmt: skip
+    both = MIMIC.build_cohort(world, CxrParams(labels="agreement", both_labels=False))
+    for task, target in both.targets.items():
+        chexpert, negbio = (known[w][task].reindex(both.items["item"]).to_numpy() for w in ("chexpert", "negbio"))
+        np.testing.assert_array_equal(target, np.where(chexpert == negbio, chexpert, np.nan))
+
+
+def test_study_times_have_no_leading_zeros_and_are_rounded_down_to_the_minute():
+    times = image_minutes(
+        pd.Series([21800506.0] * 4 + [np.nan, 21801350.0]), pd.Series([80556.875, 59.9, 235959.0, 96100.0, 1.0, 1.0])
+    )
+    assert [str(t) for t in times[:3]] == ["2180-05-06 08:05:00", "2180-05-06 00:00:00", "2180-05-06 23:59:00"]
+    assert times[3:].isna().all()
+
+
+def test_an_image_goes_to_the_admission_that_contains_it_and_to_the_stay_around_or_after_it():
+    day = lambda d, h=0: pd.Timestamp(2150, 1, d, h)  # noqa: E731
+    admissions = pd.DataFrame(
+        {
+            "subject_id": [1, 1, 2], "hadm_id": [10, 11, 12], "start_time": [day(1), day(20), day(1)],
+            "admittime": [day(1), day(20), day(1)], "dischtime": [day(10), day(25), day(30)],
+        }
+    )  # fmt: skip
+    stays = pd.DataFrame(
+        {"hadm_id": [10, 10], "stay_id": [100, 101], "intime": [day(2), day(6)], "outtime": [day(4), day(8)]}
+    )
+    moments = [day(1, 12), day(3), day(5), day(7), day(9), day(15), day(21)]
+    images = pd.DataFrame({"dicom_id": list("abcdefg"), "subject_id": 1, "prediction_time": moments})
+    images = attach_admission(images, admissions)
+    assert images["hadm_id"].fillna(0).tolist() == [10, 10, 10, 10, 10, 0, 11]
+    images = attach_stay(images[images["hadm_id"].notna()].astype({"hadm_id": "int64"}), stays)
+    assert images["stay_id"].fillna(0).tolist() == [100, 100, 101, 101, 101, 0]
+
+
+def test_outcomes_are_read_from_how_and_when_the_admission_ended():
+    t = pd.Timestamp(2150, 1, 1)
+    hours = lambda *values: t + pd.to_timedelta(list(values), unit="h")  # noqa: E731
+    stays = pd.DataFrame(
+        {
+            "prediction_time": t,
+            "dischtime": hours(48, 49, 10, 37, np.nan, 60),
+            "deathtime": hours(np.nan, np.nan, 10, 60, np.nan, 40),
+            "hospital_expire_flag": [0, 0, 1, 1, 0, 1],
+        }
+    )
+    targets = _targets(stays)
+    np.testing.assert_array_equal(targets["discharge_48h"], [1, 0, 0, 0, np.nan, 0])
+    np.testing.assert_array_equal(targets["mortality_48h"], [0, 0, 1, 1, np.nan, 1])
+
+
+def test_a_later_hour_keeps_fewer_stays_and_none_at_all_is_an_error(world, icu):
+    later = MIMIC_ICU.build_cohort(world, IcuParams(hour=48))
+    assert set(later.items["item"]) < set(icu.items["item"])
+    with pytest.raises(CohortError, match="Predict at an earlier hour"):
+        MIMIC_ICU.build_cohort(world, IcuParams(hour=8760))
+
+
+def test_unknown_settings_are_refused():
+    for make in (
+        lambda: CxrParams(labels="chexpret"), lambda: CxrParams(mode="hiam"), lambda: IcuParams(hour=0),
+        lambda: IcuParams(num_folds=1), lambda: replace(IcuParams(), mode="published"),
+    ):  # fmt: skip
+        with pytest.raises(ParamsError):
+            make()
+
+
+# Evidence
+
+
+def test_demographics_are_one_row_per_item_in_frozen_categories(world, cxr, icu):
+    for dataset, cohort in ((MIMIC, cxr), (MIMIC_ICU, icu)):
+        evidence = dataset.read_evidence(world, "demographics", cohort, None)
+        assert len(evidence.rows) == len(cohort) and evidence.quarantined == {}
+        assert evidence.rows["age"].dtype == "float64" and evidence.rows["age"].between(18, 91).all()
+        assert list(evidence.rows.columns[1:]) == ["gender", "race", "marital_status", "language", "insurance"]
+        assert all(isinstance(evidence.rows[c].dtype, pd.CategoricalDtype) for c in evidence.rows.columns[1:])
+        assert evidence.rows["race"].isna().any() and evidence.rows["race"].notna().any()
+
+
+def test_a_race_that_no_version_documents_is_null_and_counted(world, tmp_path, icu):
+    raw = copy(
+        world, tmp_path / "raw", "hosp/admissions.csv.gz", lambda f: f.assign(race="MARTIAN", insurance="Private")
+    )
+    evidence = MIMIC_ICU.read_evidence(raw, "demographics", icu, None)
+    assert evidence.quarantined == {"race: a value that no version documents": len(icu)}
+    assert evidence.rows["race"].isna().all() and evidence.rows["insurance"].eq("Private").all()
+
+
+EVENTS = {
+    "chart_events": ("icu/chartevents.csv.gz", "charttime", CHART_SIGNALS),
+    "lab_events": ("hosp/labevents.csv.gz", "charttime", LAB_SIGNALS),
+    "procedures": ("icu/procedureevents.csv.gz", "starttime", PROCEDURE_SIGNALS),
+}
+
+
+@pytest.mark.parametrize("modality", EVENTS)
+def test_events_are_those_of_the_stay_up_to_the_prediction_and_within_range(world, icu, modality):
+    """Counted again with pandas, from the raw file."""
+    file, column, signals = EVENTS[modality]
+    evidence = MIMIC_ICU.read_evidence(world, modality, icu, None)
+    raw = pd.read_csv(world / file).assign(time=time(column))
+    raw["signal"] = raw["itemid"].map({itemid: s.label for s in signals for itemid in s.itemids})
+    raw = raw[raw["signal"].notna()]
+    keys = icu.items[["item", "subject_id", "hadm_id", "stay_id", "start_time", "prediction_time"]]
+    if modality == "lab_events":
+        pairs = raw.merge(keys, on="subject_id", suffixes=("", "_item"))
+        pairs = pairs[
+            pairs["hadm_id"].eq(pairs["hadm_id_item"])
+            | (pairs["hadm_id"].isna() & (pairs["time"] >= pairs["start_time"]))
+        ]
+    else:
+        pairs = raw.merge(keys, on="stay_id")
+    pairs = pairs[pairs["time"] <= pairs["prediction_time"]]
+    assert 0 < len(evidence.rows) <= len(pairs) <= len(evidence.rows) + 2 * sum(evidence.quarantined.values())
+    for signal in signals:
+        values = evidence.rows.loc[evidence.rows["signal"] == signal.label, "value"]
+        assert values.between(signal.low, signal.high).all(), signal.label
+    assert list(evidence.rows["signal"].cat.categories) == [signal.label for signal in signals]
+    position = evidence.rows["item"].map({item: n for n, item in enumerate(icu.items["item"])})
+    order = pd.MultiIndex.from_arrays([position, evidence.rows["signal"].cat.codes, evidence.rows["hours"]])
+    assert order.is_monotonic_increasing
+    hours = evidence.rows["item"].map(
+        ((icu.items["prediction_time"] - icu.items["start_time"]).dt.total_seconds() / 3600).set_axis(icu.items["item"])
+    )
+    assert (evidence.rows["hours"] <= hours + 1e-9).all()
+
+
+FILES = {
+    **{("icu", modality): facts[:2] for modality, facts in EVENTS.items()},
+    ("icu", "notes"): ("note/radiology.csv.gz", "charttime"),
+    ("cxr", "chart_events"): ("icu/chartevents.csv.gz", "charttime"),
+    ("cxr", "notes"): ("note/echo_icustay.csv.gz", "charttime"),
+}
+
+
+@pytest.mark.parametrize(("name", "modality"), FILES)
+def test_what_happens_after_the_prediction_changes_nothing(name, modality, request, world, tmp_path):
+    """Every later event is moved by an hour, given another value and another text."""
+    dataset, cohort = (MIMIC if name == "cxr" else MIMIC_ICU), request.getfixturevalue(name)
+    file, column = FILES[name, modality]
+    latest = cohort.items.groupby("subject_id")["prediction_time"].max()
+
+    def disturb(frame: pd.DataFrame) -> pd.DataFrame:
+        moments = time(column)(frame)
+        later = moments > frame["subject_id"].astype(int).map(latest)
+        assert later.any()
+        frame[column] = moments.where(~later, moments + pd.Timedelta(hours=1)).dt.strftime("%Y-%m-%d %H:%M:%S")
+        for changed in {"valuenum", "value"} & set(frame.columns):
+            frame.loc[later, changed] = "3"
+        if "text" in frame:
+            frame.loc[later, "text"] = "something else"
+        return frame
+
+    before = dataset.read_evidence(world, modality, cohort, None).rows
+    after = dataset.read_evidence(copy(world, tmp_path / "raw", file, disturb), modality, cohort, None).rows
+    pd.testing.assert_frame_equal(before, after)
+
+
+def test_how_long_a_procedure_goes_on_after_the_prediction_changes_nothing(world, icu, tmp_path):
+    ends = icu.items.set_index("stay_id")["prediction_time"]
+
+    def prolong(frame: pd.DataFrame) -> pd.DataFrame:
+        started = (frame["stay_id"].astype(int).map(ends) - time("starttime")(frame)).dt.total_seconds() / 60
+        ongoing = frame["valueuom"].eq("min") & (frame["value"].astype(float) > started) & (started > 0)
+        assert ongoing.any()
+        frame.loc[ongoing, "value"] = (frame.loc[ongoing, "value"].astype(float) * 3).astype(str)
+        return frame
+
+    before = MIMIC_ICU.read_evidence(world, "procedures", icu, None).rows
+    raw = copy(world, tmp_path / "raw", "icu/procedureevents.csv.gz", prolong)
+    pd.testing.assert_frame_equal(before, MIMIC_ICU.read_evidence(raw, "procedures", icu, None).rows)
+
+
+@pytest.mark.parametrize(("shift", "kept"), [(0, True), (1, False)])
+def test_an_event_at_the_prediction_is_in_and_a_minute_later_is_out(world, icu, tmp_path, shift, kept):
+    item = icu.items.iloc[0]
+    moment = (item["prediction_time"] + pd.Timedelta(minutes=shift)).strftime("%Y-%m-%d %H:%M:%S")
+
+    def add(frame: pd.DataFrame) -> pd.DataFrame:
+        keys = {name: str(item[name]) for name in ("subject_id", "hadm_id", "stay_id")}
+        row = {
+            **keys,
+            "itemid": "220045",
+            "charttime": moment,
+            "storetime": moment,
+            "valuenum": "123.25",
+            "valueuom": "bpm",
+        }
+        return pd.concat([frame, pd.DataFrame([row])], ignore_index=True)
+
+    raw = copy(world, tmp_path / "raw", "icu/chartevents.csv.gz", add)
+    rows = MIMIC_ICU.read_evidence(raw, "chart_events", icu, None).rows
+    assert (rows["value"] == 123.25).any() == kept
+
+
+def test_units_are_converted_and_what_cannot_be_is_set_aside_with_its_reason(world, icu, tmp_path):
+    def foreign(labs: pd.DataFrame) -> pd.DataFrame:
+        """Every second glucose in mmol/L; a sodium that no living patient has; a unit that nobody knows."""
+        labs["valuenum"] = labs["valuenum"].astype(float)
+        glucose = np.flatnonzero(labs["itemid"].isin(["50809", "50931", "52569"]) & labs["valueuom"].eq("mg/dL"))[::2]
+        labs.loc[glucose, "valuenum"] /= 18.016
+        labs.loc[glucose, "valueuom"] = "mmol/L"
+        labs.loc[labs["itemid"].eq("50983") & (labs.index % 10 == 0), "valuenum"] = 1.4e9
+        labs.loc[labs["itemid"].eq("50902") & (labs.index % 10 == 0), "valueuom"] = "cubits"
+        return labs.astype("str")
+
+    raw = copy(world, tmp_path / "raw", "hosp/labevents.csv.gz", foreign)
+    before, after = (MIMIC_ICU.read_evidence(path, "lab_events", icu, None) for path in (world, raw))
+    sugar = [e.rows.loc[e.rows["signal"] == "Glucose", "value"].to_numpy() for e in (before, after)]
+    np.testing.assert_allclose(sugar[0], sugar[1], rtol=1e-9)
+    assert after.quarantined["Sodium: outside [70, 220] mEq/L"] > 0
+    assert after.quarantined["Chloride: unit not known"] > 0
+    assert after.units["Glucose"] == "mg/dL"
+
+
+def test_urine_glucose_is_not_blood_glucose(world, icu):
+    """The generator writes 1000 mg/dL under the urine test of the same name."""
+    assert (pd.read_csv(world / "hosp/labevents.csv.gz").query("itemid == 51478")["valuenum"] == 1000).any()
+    rows = MIMIC_ICU.read_evidence(world, "lab_events", icu, None).rows
+    assert rows.loc[rows["signal"] == "Glucose", "value"].max() < 1000
+
+
+def test_ties_in_time_are_ordered_by_storetime_and_then_by_the_place_in_the_file(world, icu, tmp_path):
+    item = icu.items.iloc[0]
+    moment = item["prediction_time"].strftime("%Y-%m-%d %H:%M:%S")
+    keys = {name: str(item[name]) for name in ("subject_id", "hadm_id", "stay_id")}
+    stored = ["2190-01-02 00:00:00", "", "2190-01-01 00:00:00", "2190-01-01 00:00:00"]
+    rows = [
+        {**keys, "itemid": "220045", "charttime": moment, "storetime": s, "valuenum": str(n + 1), "valueuom": "bpm"}
+        for n, s in enumerate(stored)
+    ]
+    raw = copy(
+        world,
+        tmp_path / "raw",
+        "icu/chartevents.csv.gz",
+        lambda f: pd.concat([f, pd.DataFrame(rows)], ignore_index=True),
+    )
+    found = MIMIC_ICU.read_evidence(raw, "chart_events", icu, None).rows
+    last = found[(found["item"] == item["item"]) & (found["signal"] == "Heart Rate")].tail(4)
+    assert last["value"].tolist() == [3, 4, 1, 2]
+
+
+def test_echo_notes_are_those_before_the_image_despite_their_time_zone(world, cxr):
+    evidence = MIMIC.read_evidence(world, "notes", cxr, None)
+    echo = pd.read_csv(world / "note/echo_icustay.csv.gz").assign(time=time("charttime"))
+    assert echo["charttime"].str.endswith("+00:00").all()
+    echo = echo[echo["text"].notna()].drop_duplicates(["hadm_id", "charttime"])
+    pairs = cxr.items.merge(echo, on="hadm_id")
+    pairs = pairs[pairs["time"] <= pairs["prediction_time"]]
+    assert 0 < len(evidence.rows) == len(pairs)
+    assert evidence.rows["text"].str.len().min() > 0 and evidence.rows["item"].nunique() < len(cxr)
+
+
+def test_radiology_reports_without_an_admission_are_found_by_time(world, icu):
+    evidence = MIMIC_ICU.read_evidence(world, "notes", icu, None)
+    notes = pd.read_csv(world / "note/radiology.csv.gz").assign(time=time("charttime"))
+    pairs = icu.items.merge(notes, on="subject_id", suffixes=("", "_note"))
+    unmatched = pairs["hadm_id_note"].isna() & (pairs["time"] >= pairs["start_time"])
+    pairs = pairs[
+        (unmatched | pairs["hadm_id_note"].eq(pairs["hadm_id"])) & (pairs["time"] <= pairs["prediction_time"])
+    ]
+    assert unmatched.any() and len(evidence.rows) == len(pairs)
+    assert not evidence.rows["text"].str.contains("Discharge").any()
+
+
+def test_broken_images_are_set_aside_by_reason(world, cxr, tmp_path):
+    from PIL import Image
+
+    raw = tmp_path / "raw"
+    shutil.copytree(world, raw)
+    sound = MIMIC.read_evidence(world, "xray", cxr, None).rows
+    paths = [raw / Path(path).relative_to(world) for path in sound["path"][:7]]
+    paths[0].unlink()
+    paths[1].write_bytes(b"")
+    paths[2].write_bytes(b"no picture")
+    paths[3].write_bytes(paths[3].read_bytes()[:1500])
+    Image.new("CMYK", (64, 64)).save(paths[4], "JPEG")
+    Image.new("L", (1, 1)).save(paths[5], "JPEG")
+    Image.new("L", (9_000, 9_000)).save(paths[6], "JPEG")
+    before, after = (MIMIC.read_evidence(path, "xray", cxr, None) for path in (world, raw))
+    added = {reason: count - before.quarantined.get(reason, 0) for reason, count in after.quarantined.items()}
+    assert {reason: count for reason, count in added.items() if count} == {
+        "image missing": 1, "image empty": 1, "image unreadable": 1, "image cut short": 1, "neither grey nor RGB": 1,
+        "smaller than 32 pixels": 1, "too many pixels (decompression bomb)": 1,
+    }  # fmt: skip
+    assert len(after.rows) == len(before.rows) - 7
+    assert all(Path(path).is_absolute() for path in after.rows["path"])
+
+
+# The generator
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(world, tmp_path):
+    for seed in (1, 2):
+        MIMIC.generate(tmp_path / str(seed), "tiny", seed)
+    assert version_of(tmp_path / "1") == version_of(world) != version_of(tmp_path / "2")
+
+
+def test_the_generator_leaves_other_folders_alone_and_knows_its_sizes(tmp_path):
+    (tmp_path / "mine.csv").write_text("precious")
+    with pytest.raises(ParamsError, match="left alone"):
+        MIMIC.generate(tmp_path, "tiny", 0)
+    with pytest.raises(ParamsError, match="tiny, demo, medium"):
+        MIMIC.generate(tmp_path / "new", "huge", 0)
+    assert (tmp_path / "mine.csv").read_text() == "precious"
+
+
+def test_the_truth_tells_seed_size_signal_and_faults(world):
+    truth = json.loads((world / "GENERATED.json").read_text())
+    assert truth["generated"] is True and (truth["seed"], truth["size"]) == (1, "tiny")
+    assert truth["planted_faults"]["image truncated"] == 1
+    assert {task.name for dataset in (MIMIC, MIMIC_ICU) for task in dataset.tasks} <= set(truth["signal"])
+
+
+def test_each_generated_source_makes_a_manifest(world):
+    for patterns in {**MIMIC.sources, **MIMIC_ICU.sources}.values():
+        if "jpg" not in patterns[0]:
+            assert make_manifest(world, patterns, version="x")["num_files"] > 0
+
+
+def test_gzip_headers_hold_no_time(world):
+    for file in world.rglob("*.csv.gz"):
+        assert file.read_bytes()[4:8] == b"\0\0\0\0"
+        with gzip.open(file) as stream:
+            assert stream.readline().strip()
+
+
+def test_defining_the_data_sets_imports_no_heavy_library():
+    heavy = "torch duckdb pandera sklearn PIL"
+    code = f"import sys, mmn.data.mimic; print([name for name in '{heavy}'.split() if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

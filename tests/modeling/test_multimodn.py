@@ -1,0 +1,276 @@
+"""The laws of MultiModN, and its equality with the published implementation run one item at a time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mmn.data.dataset import Task
+from mmn.data.errors import ContractError, ParamsError
+from mmn.modeling import multimodn
+from mmn.modeling.batch import Batch
+from mmn.modeling.multimodn import MultiModN
+from tests.modeling.worlds import make_batch, part_of, quick, rngs, shapes_for
+
+GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "multimodn_official_small.npz"
+WIDTHS = {"a": 2, "b": 3, "c": 1}
+STEPS = 3
+STATIC = ("c",)
+TASKS = (
+    Task(name="once", number=1, kind="binary", description="", read_step=1),
+    Task(name="each", number=2, kind="binary", description="", per_step=True, read_step=2),
+    Task(name="level", number=3, kind="regression", description="", per_step=True, read_step=2),
+)
+SHAPES = shapes_for(WIDTHS, STEPS, STATIC)
+PRESENCE = st.integers(1, 6).flatmap(lambda n: arrays(bool, (n, 7)))
+
+
+def build(num_members: int = 2, **changes) -> MultiModN:
+    return MultiModN(SHAPES, TASKS, STEPS, quick(**changes), rngs(num_members)).double()
+
+
+def predictions(model: MultiModN, batch: Batch) -> torch.Tensor:
+    """(K, tasks, L + 1, B)."""
+    return torch.stack(list(model.read_every_state(batch).values()), dim=1)
+
+
+@pytest.fixture(scope="module")
+def golden():
+    if not GOLDEN.exists():
+        pytest.skip(f"the reference values are not there: {GOLDEN}")
+    return np.load(GOLDEN, allow_pickle=False)
+
+
+@pytest.fixture(scope="module")
+def official(golden):
+    """Our model with the published weights, and the items as one batch."""
+    tasks = tuple(Task(name=f"t{t}", number=t, kind="binary", description="") for t in range(golden["y"].shape[1]))
+    num_modalities = golden["present"].shape[1]
+    shapes = shapes_for({f"m{i}": golden[f"x{i}"].shape[1] for i in range(num_modalities)}, 1)
+    published = quick(hidden=6, state=8, loss="published", normalise="published")
+    multimodn_hidden, multimodn.DECODER_HIDDEN = multimodn.DECODER_HIDDEN, golden["decoder0.layer0.weight"].shape[0]
+    model = MultiModN(shapes, tasks, 1, published, rngs(1)).double()
+    multimodn.DECODER_HIDDEN = multimodn_hidden
+    weights = {"initial_state_K1S": golden["init_state"][None, None]}
+    for i, shape in enumerate(shapes):
+        first = golden[f"encoder{i}.layer0.weight"].T
+        weights[f"encoders.m{i}.input.weight"] = first[None, : shape.width]
+        weights[f"encoders.m{i}.state_weight"] = first[None, shape.width :]
+        weights[f"encoders.m{i}.input.bias"] = golden[f"encoder{i}.layer0.bias"][None, None]
+        for ours, theirs in (("middle", 1), ("output", 2)):
+            weights[f"encoders.m{i}.{ours}.weight"] = golden[f"encoder{i}.layer{theirs}.weight"].T[None]
+            weights[f"encoders.m{i}.{ours}.bias"] = golden[f"encoder{i}.layer{theirs}.bias"][None, None]
+    for t in range(len(tasks)):
+        for layer in range(3):
+            weights[f"decoders.t{t}.layers.{layer}.weight"] = golden[f"decoder{t}.layer{layer}.weight"].T[None]
+            weights[f"decoders.t{t}.layers.{layer}.bias"] = golden[f"decoder{t}.layer{layer}.bias"][None, None]
+    model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(w)).double() for name, w in weights.items()})
+    present = torch.from_numpy(golden["present"])
+    batch = Batch(
+        x={f"m{i}": torch.from_numpy(golden[f"x{i}"]).double()[None, :, None] for i in range(num_modalities)},
+        present={f"m{i}": present[None, :, i : i + 1] for i in range(num_modalities)},
+        targets={f"t{t}": torch.from_numpy(golden["y"][:, t]).double()[None, :, None] for t in range(len(tasks))},
+        real=torch.ones((1, len(present)), dtype=torch.bool),
+    )
+    return model, batch
+
+
+def test_a_batch_gives_the_published_codes_probabilities_one_item_at_a_time(golden, official):
+    model, batch = official
+    states = model.states(batch)
+    for t, decoder in enumerate(model.decoders.values()):
+        ours = torch.stack([torch.sigmoid(decoder(state))[0] for state in states], dim=1).detach().numpy()
+        theirs = golden["probabilities"][:, :, t]
+        there = ~np.isnan(theirs)
+        assert there[:, 0].all()
+        np.testing.assert_allclose(ours[there], theirs[there], atol=1e-6)
+    np.testing.assert_allclose(states[-1][0].detach().numpy(), golden["final_state"], atol=1e-6)
+
+
+def test_the_published_loss_and_its_gradients_are_the_published_codes(golden, official):
+    model, batch = official
+    per_item = [float(model.losses(part_of(batch, [n])).detach()) for n in range(len(golden["y"]))]
+    np.testing.assert_allclose(per_item, golden["loss_per_sample"], atol=1e-6)
+    loss = model.losses(batch).sum()
+    assert float(loss.detach()) == pytest.approx(float(golden["mean_loss"]), abs=1e-6)
+    model.zero_grad()
+    loss.backward()
+    np.testing.assert_allclose(model.initial_state_K1S.grad.flatten().numpy(), golden["grad.init_state"], atol=1e-6)
+    ours = sorted(
+        [
+            *(
+                float(torch.cat([e.input.weight.grad, e.state_weight.grad], dim=1).norm())
+                for e in model.encoders.values()
+            ),
+            *(
+                float(p.grad.norm())
+                for name, p in model.named_parameters()
+                if not name.endswith(("input.weight", "state_weight"))
+            ),
+        ]
+    )
+    theirs = sorted(float(golden[name]) for name in golden.files if name.startswith("gradnorm."))
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(present=PRESENCE)
+def test_a_batch_equals_its_items_one_by_one_for_any_presence(present):
+    model, batch = build(), make_batch(SHAPES, TASKS, STEPS, present, 2, unlabelled=0.2)
+    together = predictions(model, batch)
+    for n in range(len(present)):
+        torch.testing.assert_close(
+            together[..., n : n + 1], predictions(model, part_of(batch, [n])), atol=1e-12, rtol=0
+        )
+
+
+@settings(max_examples=15, deadline=None)
+@given(present=PRESENCE, seed=st.integers(0, 99))
+def test_the_order_of_items_changes_nothing(present, seed):
+    model, batch = build(), make_batch(SHAPES, TASKS, STEPS, present, 2, unlabelled=0.2)
+    order = list(np.random.default_rng(seed).permutation(len(present)))
+    shuffled = part_of(batch, order)
+    torch.testing.assert_close(predictions(model, batch)[..., order], predictions(model, shuffled), atol=1e-12, rtol=0)
+    torch.testing.assert_close(model.losses(batch), model.losses(shuffled), atol=1e-12, rtol=0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(present=PRESENCE)
+def test_what_an_absent_modality_holds_has_no_influence_and_no_gradient(present):
+    model, batch = build(), make_batch(SHAPES, TASKS, STEPS, present, 2)
+    x = {m: v.clone().requires_grad_() for m, v in batch.x.items()}
+    model.losses(Batch(x=x, present=batch.present, targets=batch.targets, real=batch.real)).sum().backward()
+    for m, values in x.items():
+        gradient = values.grad if values.grad is not None else torch.zeros_like(values)
+        assert not gradient[~batch.present[m]].any()
+    other = {m: torch.where(batch.present[m][..., None], v, -7.0) for m, v in batch.x.items()}
+    changed = Batch(x=other, present=batch.present, targets=batch.targets, real=batch.real)
+    assert torch.equal(predictions(model, batch), predictions(model, changed))
+
+
+def test_an_item_with_nothing_keeps_the_initial_state_and_its_prediction():
+    model, batch = build(), make_batch(SHAPES, TASKS, STEPS, np.zeros((3, 7), dtype=bool), 2)
+    for state in model.states(batch):
+        assert torch.equal(state, model.initial_state_K1S.expand(-1, 3, -1))
+    found = predictions(model, batch)
+    assert torch.equal(found, found[:, :, :1].expand_as(found))
+
+
+@settings(max_examples=15, deadline=None)
+@given(present=PRESENCE)
+def test_a_stream_of_updates_ends_where_the_batch_does(present):
+    model, batch = build(), make_batch(SHAPES, TASKS, STEPS, present, 2)
+    state = model.start(len(present))
+    whole = model.states(batch)
+    for number, (step, name) in enumerate(model.applications(), start=1):
+        x = torch.where(batch.present[name][:, :, step, None], batch.x[name][:, :, step], torch.nan)
+        state = model.update(state, name, x, batch.present[name][:, :, step])
+        torch.testing.assert_close(state, whole[number], atol=1e-12, rtol=0)
+    read = model.predict(state)
+    every = model.read_every_step(batch)
+    for task in TASKS:
+        torch.testing.assert_close(read[task.name], every[task.name][:, :, -1], atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            model.read(batch)[task.name], every[task.name][:, :, task.read_step], atol=1e-12, rtol=0
+        )
+
+
+def test_a_modality_left_out_of_the_order_is_as_good_as_absent():
+    everything = np.ones((4, 7), dtype=bool)
+    without_b = everything.copy()
+    without_b[:, 3:6] = False
+    model = build()
+    full, partial = (make_batch(SHAPES, TASKS, STEPS, p, 2) for p in (everything, without_b))
+    left_out = model.states(full, order=["a", "c"])[-1]
+    torch.testing.assert_close(left_out, model.states(partial)[-1], atol=1e-12, rtol=0)
+    assert not torch.allclose(left_out, model.states(full, order=["c", "a"])[-1])
+
+
+def test_the_loss_is_the_mean_over_the_terms_that_exist_and_a_step_answers_to_its_own_target():
+    """Worked term by term, item by item, in plain Python."""
+    present = np.random.default_rng(1).random((5, 7)) < 0.6
+    model, batch = build(1), make_batch(SHAPES, TASKS, STEPS, present, 1, unlabelled=0.3)
+    terms = []
+    for n in range(5):
+        item = part_of(batch, [n])
+        states = model.states(item)
+        exists = [(0, 0)] + [
+            (number, step)
+            for number, (step, name) in enumerate(model.applications(), start=1)
+            if bool(item.present[name][0, 0, step])
+        ]
+        for number, step in exists:
+            for task in TASKS:
+                y = item.targets[task.name][0, 0, step if task.per_step else 0]
+                if torch.isnan(y):
+                    continue
+                raw = model.decoders[task.name](states[number])[0, 0]
+                if task.kind == "binary":
+                    terms.append(torch.nn.functional.cross_entropy(raw[None], y.long()[None]))
+                else:
+                    terms.append((torch.sigmoid(raw[0]) - y) ** 2)
+    assert float(model.losses(batch).detach()) == pytest.approx(float(torch.stack(terms).mean().detach()), abs=1e-12)
+
+
+def test_decoding_in_parts_gives_the_same_gradients(monkeypatch):
+    present = np.random.default_rng(2).random((9, 7)) < 0.7
+    batch = make_batch(SHAPES, TASKS, STEPS, present, 2, unlabelled=0.2)
+    gradients, losses = [], []
+    for rows in (1_000_000, 22):
+        monkeypatch.setattr(multimodn, "DECODED_ROWS", rows)
+        model = build()
+        losses.append(model.accumulate_gradients(batch))
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    torch.testing.assert_close(losses[0], losses[1], atol=1e-12, rtol=0)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-12, rtol=0)
+
+
+def test_rows_that_fill_up_a_short_batch_add_no_loss():
+    present = np.ones((6, 7), dtype=bool)
+    model, batch = build(), make_batch(SHAPES, TASKS, STEPS, present, 2)
+    real = torch.ones((2, 6), dtype=torch.bool)
+    real[:, 4:] = False
+    filled = Batch(x=batch.x, present=batch.present, targets=batch.targets, real=real)
+    torch.testing.assert_close(model.losses(filled), model.losses(part_of(batch, slice(0, 4))), atol=1e-12, rtol=0)
+    nobody = Batch(x=batch.x, present=batch.present, targets=batch.targets, real=torch.zeros_like(real))
+    assert not model.accumulate_gradients(nobody).any()
+    assert not any(p.grad.any() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_static_modality_among_series_is_encoded_once():
+    assert list(build().applications()) == [
+        (0, "a"), (0, "b"), (0, "c"), (1, "a"), (1, "b"), (2, "a"), (2, "b"),
+    ]  # fmt: skip
+
+
+def test_a_wrong_width_and_an_unknown_modality_are_refused_by_name():
+    model = build()
+    with pytest.raises(ContractError, match=r"'b'.*width 2.*trained with 3"):
+        model.update(model.start(2), "b", torch.zeros(2, 2, 2).double())
+    with pytest.raises(ParamsError, match="'d'"):
+        model.update(model.start(2), "d", torch.zeros(2, 2, 2).double())
+    batch = make_batch(
+        shapes_for({"a": 3, "b": 3, "c": 1}, STEPS, STATIC), TASKS, STEPS, np.ones((2, 7), dtype=bool), 2
+    )
+    with pytest.raises(ContractError, match="'a'"):
+        model.states(batch)
+
+
+@pytest.mark.parametrize(
+    ("widths", "kinds", "state", "expected"),
+    [
+        # specs/multimodn.md, section 1: Weather2k with five tasks and with one; MIMIC multi- and single-task.
+        ({"g": 3, "air": 10, "wind": 4, "rain": 5, "land": 1}, ["regression"] * 5, 20, 21_501),
+        ({"g": 3, "air": 10, "wind": 4, "rain": 5, "land": 1}, ["regression"], 20, 14_457),
+        ({"d": 16, "n": 768, "x": 1024, "v": 99}, ["binary"] * 2, 50, 83_934),
+        ({"d": 16, "n": 768, "x": 1024, "v": 99}, ["binary"], 50, 81_180),
+    ],
+)
+def test_the_parameter_counts_are_the_papers(widths, kinds, state, expected):
+    tasks = tuple(Task(name=f"t{n}", number=n, kind=kind, description="") for n, kind in enumerate(kinds))
+    model = MultiModN(shapes_for(widths, 1), tasks, 1, quick(hidden=32, state=state), rngs(1))
+    assert sum(p.numel() for p in model.parameters()) == expected
