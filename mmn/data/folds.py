@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from mmn.data.errors import CohortError
 
@@ -17,6 +16,8 @@ def subject_folds(items: pd.DataFrame, stratum: np.ndarray, num_folds: int, seed
     test and validation. Rare strata (fewer subjects than folds) are merged into the most frequent one, as they
     cannot be spread. Raises CohortError where there are too few subjects for the folds.
     """
+    from sklearn.model_selection import StratifiedKFold, train_test_split  # half a second to import
+
     subjects = pd.DataFrame({"subject": items["subject"], "stratum": stratum}).groupby("subject")["stratum"].max()
     if len(subjects) < 2 * num_folds:
         raise CohortError(

@@ -123,9 +123,7 @@ def _count_peaks(values: np.ndarray, starts: np.ndarray, series: np.ndarray) -> 
     return np.bincount(of[1:-1][peak], minlength=len(starts)).astype(np.float64)
 
 
-def _by_series(
-    rows: pd.DataFrame, items: np.ndarray, num_signals: int, modality: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _by_series(rows: pd.DataFrame, items: np.ndarray, num_signals: int, modality: str) -> tuple[np.ndarray, np.ndarray]:
     """(number of the series, item·signals + signal, ascending; value) of every row, in time order within a series."""
     position = pd.Index(items).get_indexer(rows["item"])
     code = rows["signal"].cat.codes.to_numpy().astype(np.int64)

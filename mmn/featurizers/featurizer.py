@@ -14,7 +14,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Featurized:
-    """An embedding table and its card: featurizer name, weights (name, SHA-256, licence), quarantined rows by reason."""
+    """An embedding table and its card: weights (name, SHA-256, licence), parameters, quarantined rows by reason."""
 
     embeddings: Embeddings
     card: dict[str, Any] = field(default_factory=dict)

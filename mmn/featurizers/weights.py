@@ -141,8 +141,12 @@ def resolve_text(name: str, path: str = "", allow_download: bool = False) -> Res
                 f"Text weights '{name}' are not known, and no folder is there. Known: {', '.join(TEXT_WEIGHTS)}; or "
                 "give the path of a folder with config.json, the tokenizer's files and model.safetensors."
             )
-        weights = TextWeights(name=folder.resolve().name, licence="not stated (a local folder)", pooling="mean",
-                              has_seen="Not known: a local folder does not say what its weights were trained on.")
+        weights = TextWeights(
+            name=folder.resolve().name,
+            licence="not stated (a local folder)",
+            pooling="mean",
+            has_seen="Not known: a local folder does not say what its weights were trained on.",
+        )
         return _checked(weights, _safetensors_in(folder))
     if path:
         return _checked(weights, _safetensors_in(Path(path).expanduser()))

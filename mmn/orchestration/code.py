@@ -10,12 +10,20 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # Tables of contents: they name things and compute nothing, so a new line in one must not make every step stale.
 TABLES = {"mmn", "mmn.data", "mmn.featurizers", "mmn.modeling", "mmn.orchestration", "mmn.orchestration.work"}
 # How steps are found, run and recorded; what they compute does not depend on it.
-MACHINERY = {f"mmn.orchestration.{name}" for name in ("walk", "steps", "workspace", "dvc_pipeline", "code", "pictures")}
+MACHINERY = {
+    f"mmn.orchestration.{name}"
+    for name in ("walk", "steps", "workspace", "dvc_pipeline", "code", "pictures", "params", "settings")
+}
 
 
-def code_files(modules: tuple[str, ...]) -> tuple[str, ...]:
-    """Paths relative to the workspace, sorted: the closure of this package's imports, lazy ones included."""
-    seen: set[str] = set()
+def code_files(modules: tuple[str, ...], tables: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Paths relative to the workspace, sorted: the closure of this package's imports, lazy ones included.
+
+    tables: modules whose own text matters but not what they import: a step that reads a data set's tasks does not
+    depend on how its raw files are read.
+    """
+    listed = {module for module in tables if _exists(module)}
+    seen: set[str] = set(listed)
     waiting = list(modules)
     while waiting:
         module = waiting.pop()

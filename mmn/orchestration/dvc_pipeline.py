@@ -8,21 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mmn.data.errors import MmnError, StaleInputError
-from mmn.data.files import write_bytes
+from mmn.data.errors import StaleInputError
+from mmn.data.files import md5_of_file, write_bytes
 from mmn.orchestration.code import code_files
 from mmn.orchestration.params import FILE as PARAMS_FILE
 from mmn.orchestration.params import section
 from mmn.orchestration.steps import Step
 from mmn.orchestration.workspace import Workspace
+
+# The C parser where PyYAML has it: the lock is read by every step.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_BASE_DUMPER):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
 
 HEADER = "# Made from the table of steps (mmn/orchestration/steps.py) by `mmn stages`; edits here are overwritten.\n"
 
@@ -57,7 +67,7 @@ def _stage(step: Step, steps: Mapping[str, Step], params: Mapping[str, Any]) -> 
 def dep_paths(step: Step, steps: Mapping[str, Step]) -> list[str]:
     """What the step reads: other steps' outputs, the raw folder (for a manifest), and code."""
     raw = [f"raw/{step.raw}"] if step.kind == "raw" else []
-    return [*raw, *(steps[key].out for key in step.deps), *code_files(step.modules)]
+    return [*raw, *(steps[key].out for key in step.deps), *code_files(step.modules, step.tables)]
 
 
 def present_sections(step: Step, params: Mapping[str, Any]) -> list[str]:
@@ -66,10 +76,16 @@ def present_sections(step: Step, params: Mapping[str, Any]) -> list[str]:
 
 def code_version(workspace: Workspace, step: Step) -> str:
     """From the code's bytes and the parameters alone, so that it can be recomputed from `dvc.lock`."""
-    code = {path: workspace.hashes.version_of(workspace.root / path) for path in code_files(step.modules)}
+    files = {path: workspace.root / path for path in code_files(step.modules, step.tables)}
+    code = {path: _md5_of_code(file, file.stat().st_mtime_ns) for path, file in files.items()}
     return code_version_from(
         code, {dotted: section(workspace.params, dotted) for dotted in present_sections(step, workspace.params)}
     )
+
+
+@cache
+def _md5_of_code(file: Path, changed: int) -> str:
+    return md5_of_file(file)
 
 
 def code_version_from(code: Mapping[str, str], params: Mapping[str, Any]) -> str:
@@ -82,9 +98,7 @@ def read_lock(workspace: Workspace) -> dict[str, Any]:
     path = workspace.root / "dvc.lock"
     if not path.exists():
         return {}
-    return (
-        yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-    ).get("stages", {})
+    return (yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {}).get("stages", {})
 
 
 def why_stale(workspace: Workspace, step: Step, steps: Mapping[str, Step], lock: Mapping[str, Any]) -> str | None:
@@ -119,23 +133,53 @@ def why_stale(workspace: Workspace, step: Step, steps: Mapping[str, Step], lock:
 def record(workspace: Workspace, step: Step, inputs: Mapping[str, str], version: str) -> None:
     """Record a finished step in `dvc.lock` and DVC's cache, unless `dvc repro` is our parent and does so itself.
 
-    Waits for DVC's lock, so that two steps that end together both get recorded. Raises StaleInputError where an input
-    changed while the step ran.
+    `dvc commit` would do, but parses every YAML of a large pipeline in pure Python, eight times: four seconds a step.
+    Here DVC's own library fills the cache, under DVC's own lock, and the entry is written as DVC writes it. Waits for
+    the lock, so that two steps that end together both get recorded. Raises StaleInputError where an input changed
+    while the step ran.
     """
     if os.environ.get("DVC_STAGE"):
         return
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.ERROR)  # its hints speak of a command line that nobody typed
-    with Repo(str(workspace.root), _wait_for_lock=True) as repo:
-        repo.commit(step.stage, force=True)
-    entry = read_lock(workspace)[step.stage]
-    recorded = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
-    for path, seen in inputs.items():
-        if recorded.get(path) != seen:
-            raise StaleInputError(f"{step.key}: {path} changed while the step ran. Run it again.")
-    if entry["outs"][0]["md5"] != version:
-        raise MmnError(f"{step.key}: DVC and the step disagree on the version of {step.out}. Run it again.")
+    with Repo(str(workspace.root), _wait_for_lock=True) as repo, repo.lock:
+        out = _described(workspace, step.out)
+        deps = [_described(workspace, path) for path in sorted(inputs)]
+        for dep in deps:
+            if dep["md5"] != inputs[dep["path"]]:
+                raise StaleInputError(f"{step.key}: {dep['path']} changed while the step ran. Run it again.")
+        if _save_to_cache(repo, workspace.root / step.out) != version or out["md5"] != version:
+            raise StaleInputError(f"{step.key}: {step.out} changed while it was recorded. Run it again.")
+        params = {
+            dotted: section(workspace.params, dotted) for dotted in sorted(present_sections(step, workspace.params))
+        }
+        entry: dict[str, Any] = {"cmd": f"mmn step {step.key}", "deps": deps}
+        if params:
+            entry["params"] = {PARAMS_FILE: params}
+        stages = {**read_lock(workspace), step.stage: entry | {"outs": [out]}}
+        text = yaml.dump({"schema": "2.0", "stages": stages}, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        write_bytes(workspace.root / "dvc.lock", text.encode())
+
+
+def _described(workspace: Workspace, path: str) -> dict[str, Any]:
+    """As DVC writes a dependency or an output into `dvc.lock`."""
+    there = workspace.root / path
+    files = [there] if there.is_file() else [file for file in there.rglob("*") if file.is_file()]
+    entry: dict[str, Any] = {"path": path, "hash": "md5", "md5": workspace.hashes.version_of(there)}
+    entry["size"] = sum(file.stat().st_size for file in files)
+    return entry if there.is_file() else entry | {"nfiles": len(files)}
+
+
+def _save_to_cache(repo: Any, path: Path) -> str:
+    """Copy an output into DVC's cache; its version as DVC computes it."""
+    from dvc.fs import localfs
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.transfer import transfer
+
+    cache = repo.cache.local
+    staging, _, made = build(cache, str(path), localfs, "md5", ignore=repo.dvcignore)
+    transfer(staging, cache, {made.hash_info}, shallow=False)
+    return str(made.hash_info.value)
 
 
 def ensure_dvc(root: Path) -> None:

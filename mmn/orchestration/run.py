@@ -153,9 +153,7 @@ def _tell_dagster(workspace: Workspace, steps: Mapping[str, Step]) -> None:
     with dg.DagsterInstance.get() as instance:
         for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
             if PID_TAG in run.tags and not alive(run.tags[PID_TAG]):
-                instance.report_run_failed(
-                    run, "Its process is gone; `mmn run` goes on from what it finished."
-                )
+                instance.report_run_failed(run, "Its process is gone; `mmn run` goes on from what it finished.")
         sync(instance, workspace, steps)
 
 

@@ -36,7 +36,8 @@ class Step:
 
     kind: which function of `mmn.orchestration.work` walks it. out: the path it writes, below the workspace's root.
     deps: keys of the steps it reads. raw: the raw folder it reads, if any. sections: dotted paths in `params.yaml`.
-    modules: the modules whose code (and whatever of this package they import) decides the result.
+    modules: the modules whose code (and whatever of this package they import) decides the result. tables: modules
+    that are read for their values (tasks, defaults) alone.
     options: what the work function is told (modality, task set, architecture).
     """
 
@@ -49,6 +50,7 @@ class Step:
     raw: str | None = None
     sections: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     need: Need = Need()
 
@@ -148,6 +150,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
     dataset = entry.dataset
     reader = DATASETS[name].split(":")[0]
     pins = tuple(f"raw/{dataset.raw}/{source}" for source in dataset.cohort_sources)
+    tables = (reader, f"{reader}.tasks")
     cohort = f"cohorts/{name}"
     yield Step(
         key=cohort,
@@ -208,7 +211,8 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 description=f"{architecture} on {', '.join(tasks)}: all folds trained side by side.",
                 deps=(cohort, *(embedding_of[m] + suffix for m in modalities)),
                 sections=(f"{name}.training",),
-                modules=("mmn.orchestration.work.model", MODELS[architecture].split(":")[0], reader),
+                modules=("mmn.orchestration.work.model", MODELS[architecture].split(":")[0]),
+                tables=tables,
                 options={"architecture": architecture, "tasks": tasks, "modalities": modalities, "task_set": task_set},
                 need=Need(gpus=1),
             )
@@ -222,7 +226,8 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         description="Every model and floor on every task, with intervals over folds and over subjects.",
         deps=(cohort, *embeddings, *(key for keys in models.values() for key in keys)),
         sections=(f"{name}.training",),
-        modules=("mmn.orchestration.work.scores", reader),
+        modules=("mmn.orchestration.work.scores",),
+        tables=tables,
         options={"modalities": entry.modalities},
     )
     yield Step(
@@ -232,7 +237,8 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         out=f"artifacts/results/{name}/interpretability",
         description="What each modality contributes alone (IMC), how predictions move step by step (CP); aggregates.",
         deps=(cohort, *embeddings, *models["multimodn"]),
-        modules=("mmn.orchestration.work.interpretability", reader),
+        modules=("mmn.orchestration.work.interpretability",),
+        tables=tables,
     )
     if dataset.missingness is not None and dataset.missingness[0] in entry.modalities:
         modality_name, task = dataset.missingness
@@ -246,7 +252,8 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 description=f"{task} with {modality_name} missing not at random in training: who learns from absence?",
                 deps=(cohort, *(embedding_of[m] for m in modalities)),
                 sections=(f"{name}.training", f"{name}.missingness"),
-                modules=("mmn.orchestration.work.missingness", reader),
+                modules=("mmn.orchestration.work.missingness",),
+                tables=tables,
                 options={"modality": modality_name, "task": task, "modalities": modalities},
                 need=Need(gpus=1),
             )

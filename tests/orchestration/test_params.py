@@ -60,7 +60,7 @@ def test_a_missing_section_is_empty():
         ({"edu": {"trainning": {}}}, "edu has no setting 'trainning'. Did you mean 'training'"),
         ({"edu": {"features": {"vidoe": {}}}}, "edu.features has no setting 'vidoe'. Did you mean 'video'"),
         ({"edu": {"training": {"epoch": 1}}}, "edu.training has no setting 'epoch'. Did you mean 'epochs'"),
-        ({"mimic": {"cohort": {"fold": 5}}}, "mimic.cohort has no setting 'fold'. Did you mean 'folds'"),
+        ({"mimic": {"cohort": {"num_fold": 5}}}, "mimic.cohort has no setting 'num_fold'. Did you mean 'num_folds'"),
     ],
 )
 def test_every_level_of_the_file_is_checked(params, message):

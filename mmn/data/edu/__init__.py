@@ -6,12 +6,34 @@ The road: `layout` finds the course's files, `reader` cleans them under `contrac
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from mmn.data.cohort import Cohort
 from mmn.data.dataset import Dataset, Modality, Task
-from mmn.data.edu.cohort import READ_STEP, EduCohortParams, build_cohort
-from mmn.data.edu.generator import generate
 from mmn.data.edu.inspection import inspect
 from mmn.data.edu.layout import patterns
-from mmn.data.edu.reader import read_evidence
+from mmn.data.edu.params import READ_STEP, EduCohortParams
+from mmn.data.evidence import ClickEvidence
+
+
+# What needs heavy libraries is imported when it is called: definitions and `mmn doctor` load without them.
+def build_cohort(raw: Path, params: EduCohortParams) -> Cohort:
+    from mmn.data.edu.cohort import build_cohort as build
+
+    return build(raw, params)
+
+
+def read_evidence(raw: Path, modality: str, cohort: Cohort, params: EduCohortParams) -> ClickEvidence:
+    from mmn.data.edu.reader import read_evidence as read
+
+    return read(raw, modality, cohort, params)
+
+
+def generate(raw: Path, size: str, seed: int) -> None:
+    from mmn.data.edu.generator import generate as write
+
+    write(raw, size, seed)
+
 
 EDU = Dataset(
     name="edu",
@@ -79,6 +101,8 @@ EDU = Dataset(
         "state": 20,
         "epochs": 50,
         "scaler": "minmax",
+        "select_by": "accuracy",
+        "select_task": "next_week_performance",
     },
     multitask={"multitask": ("pass_course", "stays_active", "next_week_performance")},
     autoencoded=True,

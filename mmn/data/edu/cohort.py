@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -18,42 +16,12 @@ from mmn.data.edu.filter import (
     filter_curve,
     no_early_submission,
 )
+from mmn.data.edu.params import READ_STEP, EduCohortParams
 from mmn.data.edu.performance import moving_average, weekly_performance
 from mmn.data.edu.reader import Course, click_evidence, read_course
 from mmn.data.errors import CohortError
 from mmn.data.evidence import ClickEvidence
 from mmn.data.folds import subject_folds
-
-# Results are read when 60 % of the course is seen: round(0.6 * 10 weeks) - 1.
-READ_STEP = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class EduCohortParams:
-    """course: its name; "" = the only one there. num_weeks: of the course; None = from the metadata.
-
-    filter: who is left out after two weeks. "crossfit": the paper's, by cross-fitted probability of failing (uses the
-    labels of all students); "train_fold": the same, fitted inside each fold's training part; "no_submission": who
-    checked no problem in the two weeks; "none".
-    filter_threshold: leave out at this probability of failing or more.
-    moving_average_weeks: of task 5; 1 = no smoothing, num_weeks or more = the expanding mean.
-    """
-
-    course: str = ""
-    folds: int = 5
-    seed: int = 0
-    moving_average_weeks: int = 3
-    filter: Literal["crossfit", "train_fold", "no_submission", "none"] = "crossfit"
-    filter_threshold: float = 0.99
-    num_weeks: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.moving_average_weeks < 1:
-            raise ValueError(f"moving_average_weeks is {self.moving_average_weeks}; it must be 1 or more.")
-        if not 0 < self.filter_threshold < 1:
-            raise ValueError(f"filter_threshold is {self.filter_threshold}; it is a probability between 0 and 1.")
-        if self.num_weeks is not None and self.num_weeks < 1:
-            raise ValueError(f"num_weeks is {self.num_weeks}; it must be 1 or more, or absent.")
 
 
 def build_cohort(raw: Path, params: EduCohortParams) -> Cohort:
@@ -83,7 +51,7 @@ def build_cohort(raw: Path, params: EduCohortParams) -> Cohort:
         raise CohortError(f'{course.name}: the two-week filter left nobody. Set edu.cohort.filter to "none".')
     items, passed = items[~dropped].reset_index(drop=True), passed[~dropped]
     if folds is None:
-        folds = subject_folds(items, _stratum(passed), params.folds, params.seed)
+        folds = subject_folds(items, _stratum(passed), params.num_folds, params.seed)
 
     names = items["item"].to_numpy()
     active = weekly_activity(evidence, names)
@@ -182,7 +150,7 @@ def _filter_by_fold(
     evidence: ClickEvidence, items: pd.DataFrame, passed: np.ndarray, params: EduCohortParams
 ) -> tuple[pd.DataFrame, np.ndarray, str]:
     """Folds first, then each is filtered by what its training part knows; left out are those in no fold."""
-    folds = subject_folds(items, _stratum(passed), params.folds, params.seed)
+    folds = subject_folds(items, _stratum(passed), params.num_folds, params.seed)
     grades = early_grades(evidence, items["item"].to_numpy())
     kept = []
     for fold, rows in folds.groupby("fold"):

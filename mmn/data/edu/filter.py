@@ -8,12 +8,10 @@ of later test students among them: a selection bias that every result on this da
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from mmn.data.errors import CohortError
 from mmn.data.evidence import ClickEvidence
@@ -62,6 +60,8 @@ def fail_probability(grades: np.ndarray, passed: np.ndarray, seed: int) -> np.nd
             f"The two-week filter needs students who passed and students who failed: {int((1 - failed).sum())} of "
             f'{len(failed)} passed. Set edu.cohort.filter to "none", or look at the column pass-fail.'
         )
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
     parts = StratifiedKFold(min(NUM_PARTS, rarer), shuffle=True, random_state=seed)
     probability = np.empty(len(grades))
     probability[known] = cross_val_predict(_learner(), grades[known], failed, cv=parts, method="predict_proba")[:, 1]
@@ -88,6 +88,8 @@ def no_early_submission(evidence: ClickEvidence, items: np.ndarray) -> np.ndarra
 
 
 def filter_curve(probability: np.ndarray, passed: np.ndarray) -> FilterCurve:
+    from sklearn.metrics import balanced_accuracy_score
+
     known = ~np.isnan(passed)
     failed = passed[known] == 0
     curve = {
@@ -98,5 +100,7 @@ def filter_curve(probability: np.ndarray, passed: np.ndarray) -> FilterCurve:
     return FilterCurve(curve, max(threshold for threshold, value in curve.items() if value >= best - 0.005))
 
 
-def _learner() -> LogisticRegression:
+def _learner() -> Any:
+    from sklearn.linear_model import LogisticRegression
+
     return LogisticRegression(max_iter=2000)

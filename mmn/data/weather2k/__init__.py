@@ -42,7 +42,15 @@ WEATHER2K = Dataset(
     build_cohort=build_cohort,
     read_evidence=read_evidence,
     cohort_defaults=Weather2kCohortParams(),
-    training_defaults={"batch_size": 128, "dropout": 0.1, "hidden": 32, "state": 20, "epochs": 60, "scaler": "minmax"},
+    training_defaults={
+        "batch_size": 128,
+        "dropout": 0.1,
+        "hidden": 32,
+        "state": 20,
+        "epochs": 60,
+        "scaler": "minmax",
+        "select_task": "temperature_1d",
+    },
     multitask={"multitask": tuple(task.name for task in TASKS)},
     autoencoded=True,
     # The missingness experiment removes a modality in one class; no task here has classes.
