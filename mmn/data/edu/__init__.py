@@ -68,7 +68,7 @@ EDU = Dataset(
             kind="binary",
             description="Will the student pass the course? 1 = passed.",
             read_step=READ_STEP,
-            published={"multimodn": "BAC 0.93±0.04", "p_fusion": "BAC 0.92±0.03"},
+            published={"multimodn": "0.93±0.04", "p_fusion": "0.92±0.03"},
         ),
         Task(
             name="stays_active",
@@ -77,7 +77,7 @@ EDU = Dataset(
             description="Will the student use a video or problem in any later week? 1 = stays.",
             per_step=True,
             read_step=READ_STEP,
-            published={"multimodn": "BAC 0.83±0.02", "p_fusion": "BAC 0.87±0.05"},
+            published={"multimodn": "0.83±0.02", "p_fusion": "0.87±0.05"},
         ),
         Task(
             name="next_week_performance",
@@ -87,7 +87,7 @@ EDU = Dataset(
             per_step=True,
             read_step=READ_STEP,
             unit="share",
-            published={"multimodn": "MSE 0.01±0.01", "p_fusion": "MSE 0.01±0.01"},
+            published={"multimodn": "0.01±0.01", "p_fusion": "0.01±0.01"},
         ),
     ),
     inspect=inspect,

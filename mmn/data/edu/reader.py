@@ -253,7 +253,7 @@ def _reading(path: Path, table: str, action: Callable):
         text = str(error)
         if "Empty CSV" in text:
             raise RawFileError(f"{path}: the file is empty. Download it again.") from None
-        if found := re.search(r"In CSV column #(\d+): CSV conversion error to (\w+)", text):
+        if found := re.search(r"In CSV column #(\d+):.*? CSV conversion error to (\w+)", text):
             names = pc.open_csv(path).schema.names
             raise ContractError(
                 f"{path}: column '{names[int(found[1])]}' of {table} holds something that is no {found[2]}. "

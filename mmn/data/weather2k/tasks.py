@@ -28,11 +28,11 @@ FORECASTS: dict[str, Forecast] = {
     "visibility_1d": Forecast("hv2", 24, False),
 }
 _PUBLISHED = {  # normalised MSE, single task, from the paper's Table 1
-    "temperature_1d": ("0.03 ± 0.01", "0.02 ± 0.01"),
-    "temperature_3d": ("0.03 ± 0.01", "0.03 ± 0.01"),
-    "temperature_30d": ("0.03 ± 0.01", "0.02 ± 0.01"),
-    "humidity_1d": ("0.02 ± 0.01", "0.03 ± 0.01"),
-    "visibility_1d": ("0.10 ± 0.01", "0.08 ± 0.02"),
+    "temperature_1d": ("0.03±0.01", "0.02±0.01"),
+    "temperature_3d": ("0.03±0.01", "0.03±0.01"),
+    "temperature_30d": ("0.03±0.01", "0.02±0.01"),
+    "humidity_1d": ("0.02±0.01", "0.03±0.01"),
+    "visibility_1d": ("0.10±0.01", "0.08±0.02"),
 }
 _DESCRIPTIONS = {
     "temperature_1d": "air temperature 24 h after each input hour",
@@ -51,7 +51,7 @@ TASKS: tuple[Task, ...] = tuple(
         per_step=forecast.per_step,
         read_step=READ_STEP,
         unit=BY_NAME[forecast.variable].unit,
-        published=dict(zip(("MultiModN", "P-Fusion"), _PUBLISHED[name], strict=True)),
+        published=dict(zip(("multimodn", "p_fusion"), _PUBLISHED[name], strict=True)),
     )
     for position, (name, forecast) in enumerate(FORECASTS.items())
 )
