@@ -23,6 +23,7 @@ ROOT_VARIABLE = "MMN_ROOT"
 DAGSTER_FILE = """\
 # One machine, one person: SQLite storage, nothing leaves the machine.
 telemetry: {enabled: false}
+nux: {enabled: false}
 concurrency: {pools: {default_limit: 1, granularity: op}}
 run_queue: {dequeue_interval_seconds: 1}
 run_monitoring:

@@ -64,7 +64,8 @@ def test_the_ui_shows_the_assets_in_groups_with_counts_presence_version_and_pict
         for expected in ("features", "video", "presence rate", "items", "version", "edu"):
             assert expected in text
         assert edu_road.versions()["features-edu-video"][:6] in text
-        assert page.locator("img[src^='data:image/png']").count() >= 1
+        page.get_by_text("Show Markdown").first.click()
+        page.locator("img[src^='data:image/png']").first.wait_for(timeout=20_000)
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)
