@@ -52,11 +52,20 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and why; run nothing.")] = False,
 ) -> None:
     """Bring everything, or the steps named, up to date."""
+    from mmn.data.errors import MmnError
     from mmn.orchestration.run import run as run_road
+    from mmn.orchestration.steps import check_params, refuse_unusable
 
     workspace = _workspace()
+    check_params(workspace.params)
     for name, path in _pairs(raw).items():
-        workspace.link_raw(name, path)
+        refuse_unusable(name, path)
+        if not dry_run:
+            workspace.link_raw(name, path)
+        elif workspace.raw(name).resolve() != path.expanduser().resolve():
+            raise MmnError(
+                f"--dry-run links nothing, and raw/{name} is not {path}. `mmn doctor --raw` says what it allows."
+            )
     fresh = run_road(workspace, targets or (), dry_run=dry_run)
     if fresh and not targets:
         _say_next(workspace.root)
@@ -67,9 +76,10 @@ def run(
 def steps() -> None:
     """List the steps of the road in this workspace, and which are fresh."""
     from mmn.orchestration.dvc_pipeline import read_lock, why_stale
-    from mmn.orchestration.steps import active_datasets, build_steps
+    from mmn.orchestration.steps import active_datasets, build_steps, check_params
 
     workspace = _workspace()
+    check_params(workspace.params)
     table = build_steps(active_datasets(workspace))
     lock = read_lock(workspace)
     for step in table.values():
@@ -194,14 +204,16 @@ def _workspace():
 def _pairs(raw: list[str] | None) -> dict[str, Path]:
     from mmn.data import DATASETS, load_dataset
     from mmn.data.errors import ParamsError
-    from mmn.orchestration.params import check_known
+    from mmn.orchestration.params import nearest_of
 
     pairs = {}
     for text in raw or []:
         name, equals, path = text.partition("=")
         if not equals or not path:
             raise ParamsError(f"--raw {text}: write it as NAME=PATH, for example --raw mimic=/data/mimic.")
-        check_known(name, {load_dataset(key).raw for key in DATASETS}, "--raw")
+        known = sorted({load_dataset(key).raw for key in DATASETS})
+        if name not in known:
+            raise ParamsError(f"--raw {text}: there is no raw data called '{name}'. {nearest_of(name, known)}")
         pairs[name] = Path(path)
     return pairs
 

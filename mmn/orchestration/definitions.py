@@ -9,7 +9,7 @@ import dagster as dg
 
 from mmn.data.errors import MmnError
 from mmn.orchestration.dvc_pipeline import code_version, read_lock, why_stale
-from mmn.orchestration.steps import Active, Step, active_datasets, build_steps
+from mmn.orchestration.steps import Active, Step, active_datasets, build_steps, check_params
 from mmn.orchestration.sync import known_version
 from mmn.orchestration.walk import Outcome, ProgressFile, walk
 from mmn.orchestration.workspace import Workspace, find_workspace
@@ -33,6 +33,7 @@ def asset_key(key: str) -> dg.AssetKey:
 
 
 def build_definitions(workspace: Workspace) -> dg.Definitions:
+    check_params(workspace.params)
     active = active_datasets(workspace)
     steps = build_steps(active)
     return dg.Definitions(

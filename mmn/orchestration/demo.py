@@ -11,13 +11,20 @@ from rich.console import Console
 
 from mmn.data import DATASETS, load_dataset
 from mmn.data.errors import MmnError
-from mmn.data.files import atomic_path, read_json
+from mmn.data.files import alive, atomic_path, read_json
 from mmn.orchestration.code import PACKAGE
 from mmn.orchestration.dvc_pipeline import ensure_dvc
 from mmn.orchestration.run import run
 from mmn.orchestration.workspace import Workspace
 
 SEED = 7
+PARAMS = """\
+# What this study changes from the defaults, which are the papers'. One block per data set: cohort, features (by
+# modality), autoencoder, training, missingness. An unknown key is refused. For example:
+# mimic_icu:
+#   cohort:
+#     hour: 24.0
+"""
 
 
 def demo(workspace: Workspace, size: str) -> bool:
@@ -33,6 +40,9 @@ def demo(workspace: Workspace, size: str) -> bool:
 
 def generate_worlds(workspace: Workspace, size: str, console: Console) -> None:
     """Write what is missing; a person's own raw folder is left alone and used."""
+    for path in (workspace.root / "raw").glob(".*.tmp"):
+        if not alive(path.name.split(".")[-2]):
+            shutil.rmtree(path)  # half a world, left by a killed run
     for name in dict.fromkeys(load_dataset(key).raw for key in DATASETS):
         raw = workspace.raw(name)
         if raw.exists():
@@ -40,12 +50,13 @@ def generate_worlds(workspace: Workspace, size: str, console: Console) -> None:
             kind = f"generated world ({read_json(truth)['size']})" if truth.exists() else "your own files"
             console.print(f"raw/{name}: {kind}, already there.")
             continue
-        generate = next(
-            dataset.generate for dataset in map(load_dataset, DATASETS) if dataset.raw == name and dataset.generate
-        )
+        makers = [d.generate for d in map(load_dataset, DATASETS) if d.raw == name and d.generate]
+        if not makers:
+            console.print(f"raw/{name}: has no generator; give your own files with `mmn run --raw {name}=PATH`.")
+            continue
         started = time.monotonic()
         with console.status(f"raw/{name}: generating …"), atomic_path(raw) as temporary:
-            generate(temporary, size, SEED)
+            makers[0](temporary, size, SEED)
         console.print(f"raw/{name}: generated world ({size}) written in {time.monotonic() - started:.0f} s.")
 
 
@@ -56,8 +67,7 @@ def make_workspace(folder: Path) -> Workspace:
         raise MmnError(f"{folder}: not empty. Name a new folder.")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)
-    source = PACKAGE.parent
-    shutil.copy(source / "params.yaml", folder / "params.yaml")
+    (folder / "params.yaml").write_text(PARAMS)
     (folder / ".gitignore").write_text("/artifacts/\n/raw/\n/.mmn/\n/.dagster/\n/mmn\n")
     (folder / "mmn").symlink_to(PACKAGE, target_is_directory=True)
     ensure_dvc(folder)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mmn.data import DATASETS, load_dataset
@@ -35,12 +37,12 @@ def examine(workspace: Workspace, raw: Mapping[str, Path]) -> bool:
         console.print(f"version: {inspection.version}{world}", highlight=False)
         table = Table("what", "state", "detail", show_header=True, box=None, pad_edge=False)
         for name, detail in inspection.found.items():
-            table.add_row(name, "[green]found[/green]", detail)
+            table.add_row(escape(name), "[green]found[/green]", escape(detail))
         for name, why in inspection.skipped.items():
-            table.add_row(name, "[yellow]skipped[/yellow]", why)
+            table.add_row(escape(name), "[yellow]skipped[/yellow]", escape(why))
         console.print(table)
         if inspection.problem:
-            console.print(f"[red]cannot run:[/red] {inspection.problem}", highlight=False)
+            console.print(f"[red]cannot run:[/red] {escape(inspection.problem)}", highlight=False)
         else:
             active[key] = Active(dataset=dataset, inspection=inspection)
     console.rule()
@@ -49,6 +51,6 @@ def examine(workspace: Workspace, raw: Mapping[str, Path]) -> bool:
         return False
     steps = build_steps(active)
     console.print(f"Ready: {', '.join(active)} ({len(steps)} steps).")
-    options = "".join(f" --raw {name}={folder}" for name, folder in raw.items())
+    options = "".join(f" --raw {shlex.quote(f'{name}={folder}')}" for name, folder in raw.items())
     console.print(f"Next: mmn run{options}", highlight=False, soft_wrap=True)
     return True

@@ -61,12 +61,23 @@ def resolve(defaults: Any, overrides: dict[str, Any], where: str) -> Any:
 
 
 def check_known(key: str, known: typing.Iterable[str], where: str) -> None:
-    known = sorted(known)
-    if key in known:
-        return
+    if key not in (known := sorted(known)):
+        raise ParamsError(f"{FILE}: {where} has no setting '{key}'. {nearest_of(key, known)}")
+
+
+def nearest_of(key: str, known: typing.Sequence[str]) -> str:
     nearest = difflib.get_close_matches(key, known, n=1)
-    hint = f"Did you mean '{nearest[0]}'?" if nearest else f"Known: {', '.join(known) or 'none'}."
-    raise ParamsError(f"{FILE}: {where} has no setting '{key}'. {hint}")
+    return f"Did you mean '{nearest[0]}'?" if nearest else f"Known: {', '.join(known) or 'none'}."
+
+
+def _as_float(value: Any) -> float | None:
+    """A number, or what YAML reads as text although it is one (1e-3)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
 
 
 def _is_plainly(value: Any, kind: Any) -> bool:
@@ -84,8 +95,8 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         if origin is typing.Literal:
             if value in typing.get_args(option):
                 return value
-        elif origin is float and isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+        elif origin is float and (number := _as_float(value)) is not None:
+            return number
         elif origin is tuple and isinstance(value, list | tuple):
             return tuple(value)
         elif option is Any or _is_plainly(value, origin):

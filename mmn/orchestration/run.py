@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from mmn.data import DATASETS, load_dataset
 from mmn.data.errors import MmnError
 from mmn.data.files import alive, read_json, sweep
 from mmn.orchestration.dvc_pipeline import ensure_dvc, read_lock, why_stale, write_stages
-from mmn.orchestration.steps import Step, active_datasets, build_steps, check_params
+from mmn.orchestration.steps import Step, active_datasets, build_steps, check_params, refuse_unusable
 from mmn.orchestration.workspace import Workspace
 
 PID_TAG = "mmn/pid"
@@ -65,20 +67,25 @@ def run(
     """Bring everything asked for up to date. True if all is fresh at the end."""
     console = console or Console()
     check_params(workspace.params)
-    active = active_datasets(workspace)
-    if not active:
+    linked = [name for name in dict.fromkeys(load_dataset(key).raw for key in DATASETS) if workspace.linked(name)]
+    if not linked:
         raise MmnError("No raw data is linked. Type `mmn demo` for a generated world, or `mmn run --raw mimic=PATH`.")
-    steps = build_steps(active)
-    ensure_dvc(workspace.root)
-    write_stages(workspace, steps)
+    for name in linked:
+        for line in refuse_unusable(name, workspace.raw(name)):
+            console.print(line, highlight=False, markup=False)
+    steps = build_steps(active_datasets(workspace))
     workspace.prepare()
+    if not dry_run:
+        ensure_dvc(workspace.root)
+        write_stages(workspace, steps)
     plan = make_plan(workspace, steps, targets)
     if not plan.keys:
         console.print(f"Nothing to do: all {len(steps)} steps are fresh.")
-        _tell_dagster(workspace, steps)
+        if not dry_run:
+            _tell_dagster(workspace, steps)
         return True
     for key, reason in list(plan.why.items())[:12]:
-        console.print(f"  {key}: {reason}", highlight=False)
+        console.print(f"  {key}: {reason}", highlight=False, markup=False)
     if len(plan.why) > 12:
         console.print(f"  … and {len(plan.why) - 12} more")
     console.print(f"{len(plan.why)} steps to run, {len(plan.maybe)} that follow from them, of {len(steps)}.")
@@ -97,7 +104,6 @@ def run(
             succeeded = _materialise(plan.keys)
         except KeyboardInterrupt:
             succeeded = False
-            console.print("Interrupted. What was finished is kept; the same command goes on from there.")
     _report_failures(workspace, [steps[key] for key in plan.keys], console)
     left = make_plan(workspace, steps, targets)
     done = len(plan.keys) - len(left.keys)
@@ -183,10 +189,12 @@ def _with_inputs(steps: Mapping[str, Step], keys: set[str]) -> set[str]:
 
 
 def _report_failures(workspace: Workspace, steps: Sequence[Step], console: Console) -> None:
-    for step in steps:
-        state = _state(workspace, step)
+    states = {step.key: _state(workspace, step) for step in steps}
+    for key, state in states.items():
         if state.get("state") == "failed":
-            console.print(f"[red]failed[/red] {step.key}: {state['error']}", highlight=False, markup=True)
+            console.print(f"[red]failed[/red] {key}: {escape(state['error'])}", highlight=False, soft_wrap=True)
+    if any(state.get("state") == "stopped" for state in states.values()):
+        console.print("Interrupted. What was finished is kept; the same command goes on from there.")
 
 
 def _state(workspace: Workspace, step: Step) -> dict:
@@ -226,7 +234,7 @@ class Watcher:
                         if step.key not in bar_of:
                             bar_of[step.key] = bars.add_task(step.key, total=None)
                         bars.update(bar_of[step.key], completed=state["done"], total=state["total"] or None)
-                    elif state.get("state") in {"done", "same", "failed"} and step.key not in finished:
+                    elif state.get("state") in {"done", "same", "failed", "stopped"} and step.key not in finished:
                         finished.add(step.key)
                         if step.key in bar_of:
                             bars.remove_task(bar_of.pop(step.key))

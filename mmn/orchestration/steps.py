@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from mmn.data import DATASETS, load_dataset
 from mmn.data.dataset import Dataset, Inspection
-from mmn.data.errors import ParamsError
+from mmn.data.errors import ParamsError, RawFileError
 from mmn.featurizers import FEATURIZERS
 from mmn.modeling import MODELS
 from mmn.orchestration.params import check_known, section
@@ -98,6 +99,32 @@ def active_datasets(workspace: Workspace) -> dict[str, Active]:
         if inspection.problem is None:
             active[name] = Active(dataset=dataset, inspection=inspection)
     return active
+
+
+def refuse_unusable(raw_name: str, raw: Path) -> list[str]:
+    """Raise where no data set can be made from a person's raw folder; else a line for each that cannot.
+
+    A folder that is a link inside the raw folder is refused: neither DVC nor the manifest would see a change behind it.
+    """
+    if not raw.expanduser().is_dir():
+        raise RawFileError(f"{raw}: no such folder. Give the folder that holds the raw {raw_name} files.")
+    for depth in range(1, 4):
+        for path in raw.glob("/".join("*" * depth)):
+            if path.is_symlink() and path.is_dir():
+                raise RawFileError(
+                    f"{path}: a link to a folder; changes behind it would go unnoticed. "
+                    f"Put the files themselves under {raw}, or give the folder that holds them."
+                )
+    problems = {
+        name: inspection.problem
+        for name in DATASETS
+        if (dataset := load_dataset(name)).raw == raw_name
+        and (inspection := dataset.inspect(raw.expanduser())).problem is not None
+    }
+    served = [name for name in DATASETS if load_dataset(name).raw == raw_name]
+    if len(problems) == len(served):
+        raise RawFileError(next(iter(problems.values())))
+    return [f"{name} is left out: {problem}" for name, problem in problems.items()]
 
 
 def build_steps(active: Mapping[str, Active]) -> dict[str, Step]:

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from mmn.data.errors import StaleInputError
+from mmn.data.errors import MmnError, StaleInputError
 from mmn.data.files import atomic_path, read_provenance, write_json
 from mmn.orchestration.dvc_pipeline import dep_paths, present_sections, record
 from mmn.orchestration.params import section
@@ -64,7 +64,7 @@ class Work:
 
 
 def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Mapping[str, Active]) -> Outcome:
-    """Run one step to its recorded end. On any error the old output and its record stay as they were."""
+    """Run one step to its recorded end. An error of the work leaves the old output and its record as they were."""
     inputs = {path: workspace.hashes.version_of(workspace.root / path) for path in dep_paths(step, steps)}
     _check_chain(workspace, step, steps)
     if step.raw is not None and step.kind != "raw":
@@ -157,7 +157,15 @@ class ProgressFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._write({"state": "done"} if error is None else {"state": "failed", "error": str(error)})
+        if error is None:
+            self._write({"state": "done"})
+        elif isinstance(error, MmnError):
+            self._write({"state": "failed", "error": str(error)})
+        elif isinstance(error, Exception):
+            # Not one of ours: its message may quote a cell of the data, so only its kind is shown.
+            self._write({"state": "failed", "error": f"{type(error).__name__}; see the run in the UI"})
+        else:
+            self._write({"state": "stopped"})
 
     def unchanged(self) -> None:
         self._write({"state": "same"})

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mmn.data.errors import MmnError, RawFileError
+from mmn.data.errors import MmnError, RawFileError, StaleInputError
 from mmn.data.files import md5_of_file, version_of_listing
 from mmn.orchestration.params import load_params
 
@@ -57,6 +57,10 @@ class Workspace:
 
     def raw(self, name: str) -> Path:
         return self.root / "raw" / name
+
+    def linked(self, name: str) -> bool:
+        """Whether `raw/<name>` is there, be it a link to a folder that is gone."""
+        return self.raw(name).is_symlink() or self.raw(name).exists()
 
     def link_raw(self, name: str, target: Path) -> None:
         """Make `raw/<name>` point at a person's folder. A generated world or an old link gives way."""
@@ -137,7 +141,15 @@ class HashCache:
     def md5_of(self, files: Iterable[Path]) -> dict[Path, str]:
         files = list(files)
         known = self.known(files)
-        fresh = {file: {"md5": md5_of_file(file)} for file in files if file not in known}
+        fresh = {}
+        for file in files:
+            if file not in known:
+                before = _stamp(file)
+                fresh[file] = {"md5": md5_of_file(file)}
+                if _stamp(file) != before:
+                    raise StaleInputError(
+                        f"{file}: changed while it was read. Wait until it is written, and run again."
+                    )
         if fresh:
             self.remember(fresh)
         return {file: (known.get(file) or fresh[file])["md5"] for file in files}

@@ -466,3 +466,17 @@ def test_numbers_are_printed_for_people() -> None:
     assert [share(v, 1000) for v in (0.0, 0.005, 0.25, 0.996, 1.0)] == [
         "0 % (none)", "<10 items", "25.0 %", "all but <10 items", "100 %",
     ]  # fmt: skip
+
+
+def test_without_an_interval_nothing_is_clear():
+    """One fold alone had both classes: ahead of the floor by luck or not, nobody can say."""
+    from types import SimpleNamespace
+
+    from mmn.orchestration.report.compare import standing
+
+    row = SimpleNamespace(
+        metric="auroc", estimate=0.9, low=float("nan"), high=float("nan"), best_floor=0.5, beats_floor=True
+    )
+    assert standing(row) == "unclear"
+    row.low, row.high = 0.7, 1.0
+    assert standing(row) == "beats"

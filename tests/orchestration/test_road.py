@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,8 +97,6 @@ def test_a_killed_run_resumes_where_it_was_and_ends_with_the_same_versions(edu_r
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and not (root / "artifacts" / "features" / "edu" / "video.parquet").exists():
         time.sleep(0.1)
-    import os
-
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     finished = len(yaml.safe_load((root / "dvc.lock").read_text())["stages"])
@@ -145,8 +145,6 @@ def test_materialising_from_the_ui_gives_the_same_version(edu_road: Road):
             status = answer["runOrError"]["status"]
         assert status == "SUCCESS"
     finally:
-        import os
-
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=30)
     assert edu_road.versions() == before
@@ -160,6 +158,88 @@ def _graphql(port: int, query: str, variables: dict) -> dict:
         headers={"Content-Type": "application/json"},
     )
     return json.load(urllib.request.urlopen(request, timeout=30))["data"]
+
+
+def _find(root: Path, table: str) -> Path:
+    return next((root / "raw" / "edu").rglob(f"{table}/*.csv*"))
+
+
+def _rewrite(path: Path, change) -> None:
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    path.write_bytes(gzip.compress(("\n".join(change(lines)) + "\n").encode(), mtime=0))
+
+
+def _cut_short(root: Path) -> None:
+    path = _find(root, "video_event")
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def _rename_a_column(root: Path) -> None:
+    _rewrite(_find(root, "grade"), lambda lines: [lines[0].replace("user_id", "someone"), *lines[1:]])
+
+
+def _repeat_a_key(root: Path) -> None:
+    _rewrite(_find(root, "grade"), lambda lines: [*lines, lines[1]])
+
+
+def _write_milliseconds(root: Path) -> None:
+    def change(lines: list[str]) -> list[str]:
+        at = lines[0].split(",").index("timestamp")
+        rows = [line.split(",") for line in lines[1:]]
+        return [lines[0], *(",".join([*row[:at], f"{float(row[at]) * 1000:.0f}", *row[at + 1 :]]) for row in rows)]
+
+    _rewrite(_find(root, "problem_event"), change)
+
+
+def _empty_the_folder(root: Path) -> None:
+    shutil.rmtree(root / "raw" / "edu")
+    (root / "raw" / "edu").mkdir()
+
+
+def _misspell_a_setting(root: Path) -> None:
+    (root / "params.yaml").write_text("edu: {training: {epoch: 3}}\n")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_cut_short, "the gzip stream ends early"),
+        (_rename_a_column, "column 'user_id'"),
+        (_repeat_a_key, "repeat"),
+        (_write_milliseconds, "is in milliseconds"),
+        (_empty_the_folder, "video_event"),
+        (_misspell_a_setting, "edu.training has no setting 'epoch'. Did you mean 'epochs'?"),
+    ],
+)
+def test_wrong_input_is_refused_by_the_command_and_nothing_is_lost(edu_road: Road, tmp_path, spoil, message):
+    kept = tmp_path / "raw"
+    shutil.copytree(edu_road.root / "raw", kept)
+    before, lock = edu_road.versions(), (edu_road.root / "dvc.lock").read_bytes()
+    report = (edu_road.root / "artifacts" / "report" / "index.html").read_bytes()
+    try:
+        spoil(edu_road.root)
+        done = edu_road.run("mmn", "run", check=False)
+        said = " ".join((done.stdout + done.stderr).split())
+        assert done.returncode == 1
+        assert message in said and "Traceback" not in said
+        assert (edu_road.root / "artifacts" / "report" / "index.html").read_bytes() == report
+        for path in ("cohorts/edu/items.parquet", "features/edu/video.parquet", "models/edu/multitask/multimodn"):
+            assert (edu_road.root / "artifacts" / path).exists()
+    finally:
+        shutil.rmtree(edu_road.root / "raw")
+        shutil.copytree(kept, edu_road.root / "raw")
+        edu_road.params(EDU)
+        edu_road.run("mmn", "run")
+    assert edu_road.versions() == before
+    assert (edu_road.root / "dvc.lock").read_bytes() == lock
+
+
+def test_a_folder_that_is_a_link_inside_the_raw_folder_is_refused(edu_road: Road, tmp_path):
+    for part in (edu_road.root / "raw" / "edu").iterdir():
+        (tmp_path / part.name).symlink_to(part, target_is_directory=part.is_dir())
+    done = edu_road.run("mmn", "run", "--raw", f"edu={tmp_path}", check=False)
+    assert done.returncode == 1 and "a link to a folder; changes behind it would go unnoticed" in done.stderr
+    assert not (edu_road.root / "raw" / "edu").is_symlink()
 
 
 @pytest.mark.parametrize("command", [["dvc", "dag"], ["dvc", "repro", "--dry"]])

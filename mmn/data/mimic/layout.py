@@ -191,7 +191,9 @@ def _version(layout: Layout, demo: bool) -> tuple[str, str | None]:
             "one version."
         )
     version = "1.0" if first else "2.0 or 2.1" if signs["admissions"] == "2.1 or earlier" else "2.2 or later"
-    named = next((match[1] for part in reversed(admissions.parts) if (match := _NUMBERED.fullmatch(part))), None)
+    named = next(
+        (match[1] for part in reversed(admissions.resolve().parts) if (match := _NUMBERED.fullmatch(part))), None
+    )
     if version == "2.2 or later" and named and named >= "2.2":
         version = f"{named} by its folder's name"
     if layout.generated:

@@ -23,7 +23,7 @@ _DESCRIPTIONS = {
 
 WEATHER2K = Dataset(
     name="weather2k",
-    title="Weather2K: station weather in China",
+    title="Weather2K: hourly station weather",
     raw="weather2k",
     sources={"stations": STATION_PATTERNS},
     cohort_sources=("stations",),

@@ -40,8 +40,9 @@ def standing(row: Any) -> Standing:
     better = row.estimate > row.best_floor if metric_of(row.metric).higher_is_better else row.estimate < row.best_floor
     if not better:
         return "loses"
-    inside = math.isfinite(row.low) and math.isfinite(row.high) and row.low <= row.best_floor <= row.high
-    return "beats" if row.beats_floor and not inside else "unclear"
+    # Without an interval (one fold with both classes, say) nothing is clear.
+    clear = math.isfinite(row.low) and math.isfinite(row.high) and not row.low <= row.best_floor <= row.high
+    return "beats" if row.beats_floor and clear else "unclear"
 
 
 def t_interval(values: Sequence[float] | np.ndarray, correction: float = 0.0) -> Difference | None:

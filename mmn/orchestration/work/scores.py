@@ -6,6 +6,7 @@ import pandas as pd
 
 from mmn.modeling.scores import score
 from mmn.orchestration.pictures import scores_picture
+from mmn.orchestration.report.compare import standing
 from mmn.orchestration.walk import Job, Work
 from mmn.orchestration.work.results_card import read_inputs, write_results
 
@@ -30,5 +31,5 @@ def run(job: Job) -> Work:
     if len(binary):
         labels = [f"{row.task} {row.model}" + ("*" if row.task_set != row.task else "") for row in binary.itertuples()]
         picture = scores_picture(labels, list(binary["estimate"]), list(binary["low"]), list(binary["high"]))
-    beaten = shown["beats_floor"].fillna(False).astype(bool)
-    return Work(summary={"models": len(shown), "beat their best floor": int(beaten.sum()), **summary}, picture=picture)
+    beaten = sum(standing(row) == "beats" for row in shown.itertuples())
+    return Work(summary={"models": len(shown), "clearly beat their best floor": beaten, **summary}, picture=picture)
