@@ -6,7 +6,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # One thread a process: small models lose time to threads, and the same sums come out in the same order.
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test test-system ui lint bench clean
+.PHONY: demo test test-system ui lint clean
 
 demo: $(BIN)/.installed
 	@mmn demo
@@ -25,13 +25,14 @@ lint: $(BIN)/.installed
 	@ruff check . && ruff format --check . && mypy && lint-imports
 
 $(BIN)/.installed: pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): a few minutes, most of them for PyTorch."
 	$(PYTHON) -m venv $(VENV)
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
 	@touch $@
 
 $(BIN)/.installed-system: $(BIN)/.installed
 	command -v chromium >/dev/null || { S=$$(command -v sudo || true); $$S apt-get update -qq && $$S apt-get install -y -qq --no-install-recommends chromium; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[system]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[system]'
 	@touch $@
 
 clean:
