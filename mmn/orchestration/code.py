@@ -8,7 +8,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 # Tables of contents: they name things and compute nothing, so a new line in one must not make every step stale.
-TABLES = {"mmn", "mmn.data", "mmn.featurizers", "mmn.modeling", "mmn.orchestration", "mmn.orchestration.work"}
+TABLES = {"mmn", "mmn.data", "mmn.featurizers", "mmn.modeling", "mmn.orchestration", "mmn.orchestration.actions"}
 # How steps are found, run and recorded; what they compute does not depend on it.
 MACHINERY = {
     f"mmn.orchestration.{name}"

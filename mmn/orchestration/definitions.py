@@ -24,7 +24,7 @@ PRELOAD = [
     "dagster._cli", "dagster._core.storage.event_log", "dagster._core.storage.runs", "dagster._core.storage.schedules",
     "dagster._core.storage.local_compute_log_manager", "dagster._core.storage.legacy_storage",
     "dagster._core.storage.root", "dvc.repo", "pyarrow.parquet", "sklearn.model_selection", "matplotlib.figure",
-    "mmn.orchestration.settings", "mmn.orchestration.work.features", "torch",
+    "mmn.orchestration.settings", "mmn.orchestration.actions.features", "torch",
 ]  # fmt: skip
 
 

@@ -35,7 +35,7 @@ class Need:
 class Step:
     """One arrow of the road.
 
-    kind: which function of `mmn.orchestration.work` walks it. out: the path it writes, below the workspace's root.
+    kind: which function of `mmn.orchestration.actions` walks it. out: the path it writes, below the workspace's root.
     deps: keys of the steps it reads. raw: the raw folder it reads, if any. sections: dotted paths in `params.yaml`.
     modules: the modules whose code (and whatever of this package they import) decides the result. tables: modules
     that are read for their values (tasks, defaults) alone.
@@ -144,7 +144,7 @@ def build_steps(active: Mapping[str, Active]) -> dict[str, Step]:
                 out="artifacts/report",
                 description="One self-contained HTML page: tasks × models with intervals and floors, MNAR, IMC and CP.",
                 deps=results + tuple(f"cohorts/{name}" for name in active),
-                modules=("mmn.orchestration.work.report",),
+                modules=("mmn.orchestration.actions.report",),
                 options={"datasets": tuple(active)},
             )
         )
@@ -166,7 +166,7 @@ def _raw_steps(raw_name: str, entries: list[Active]) -> list[Step]:
             out=f"artifacts/raw/{raw_name}/{source}.json",
             description=f"Manifest of the raw {source}: each file's path, size, MD5 and rows. The bytes stay in place.",
             raw=raw_name,
-            modules=("mmn.orchestration.work.raw",),
+            modules=("mmn.orchestration.actions.raw",),
             options={"source": source, "patterns": patterns},
         )
         for source, patterns in sources.items()
@@ -188,7 +188,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         deps=pins,
         raw=dataset.raw,
         sections=(f"{name}.cohort",),
-        modules=("mmn.orchestration.work.cohort", reader),
+        modules=("mmn.orchestration.actions.cohort", reader),
     )
     embedding_of: dict[str, str] = {}
     for modality_name in entry.modalities:
@@ -203,7 +203,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
             deps=(cohort, *(f"raw/{dataset.raw}/{source}" for source in modality.sources)),
             raw=dataset.raw,
             sections=(f"{name}.cohort", f"{name}.features.{modality_name}"),
-            modules=("mmn.orchestration.work.features", reader, FEATURIZERS[modality.featurizer].split(":")[0]),
+            modules=("mmn.orchestration.actions.features", reader, FEATURIZERS[modality.featurizer].split(":")[0]),
             options={"modality": modality_name},
             need=Need(gpus=1 if modality.featurizer in {"text", "image"} else 0, mem_gb=8),
         )
@@ -218,7 +218,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 description=f"{modality_name} through an autoencoder fitted per fold: what P-Fusion reads.",
                 deps=(cohort, key),
                 sections=(f"{name}.autoencoder",),
-                modules=("mmn.orchestration.work.autoencoder",),
+                modules=("mmn.orchestration.actions.autoencoder",),
                 options={"modality": modality_name},
                 need=Need(gpus=1),
             )
@@ -238,7 +238,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 description=f"{architecture} on {', '.join(tasks)}: all folds trained side by side.",
                 deps=(cohort, *(embedding_of[m] + suffix for m in modalities)),
                 sections=(f"{name}.training",),
-                modules=("mmn.orchestration.work.model", MODELS[architecture].split(":")[0]),
+                modules=("mmn.orchestration.actions.model", MODELS[architecture].split(":")[0]),
                 tables=tables,
                 options={"architecture": architecture, "tasks": tasks, "modalities": modalities, "task_set": task_set},
                 need=Need(gpus=1),
@@ -253,7 +253,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         description="Every model and floor on every task, with intervals over folds and over subjects.",
         deps=(cohort, *embeddings, *(key for keys in models.values() for key in keys)),
         sections=(f"{name}.training",),
-        modules=("mmn.orchestration.work.scores",),
+        modules=("mmn.orchestration.actions.scores",),
         tables=tables,
         options={"modalities": entry.modalities},
     )
@@ -264,7 +264,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         out=f"artifacts/results/{name}/interpretability",
         description="What each modality contributes alone (IMC), how predictions move step by step (CP); aggregates.",
         deps=(cohort, *embeddings, *models["multimodn"]),
-        modules=("mmn.orchestration.work.interpretability",),
+        modules=("mmn.orchestration.actions.interpretability",),
         tables=tables,
     )
     if dataset.missingness is not None and dataset.missingness[0] in entry.modalities:
@@ -279,7 +279,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 description=f"{task} with {modality_name} missing not at random in training: who learns from absence?",
                 deps=(cohort, *(embedding_of[m] for m in modalities)),
                 sections=(f"{name}.training", f"{name}.missingness"),
-                modules=("mmn.orchestration.work.missingness",),
+                modules=("mmn.orchestration.actions.missingness",),
                 tables=tables,
                 options={"modality": modality_name, "task": task, "modalities": modalities},
                 need=Need(gpus=1),

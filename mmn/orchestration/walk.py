@@ -70,7 +70,7 @@ def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Ma
     if step.raw is not None and step.kind != "raw":
         _check_raw(workspace, step, steps)
     report = ProgressFile(workspace, step)
-    work = import_module(f"mmn.orchestration.work.{step.kind}").run
+    work = import_module(f"mmn.orchestration.actions.{step.kind}").run
     with report, atomic_path(workspace.root / step.out) as temporary:
         done: Work = work(
             Job(

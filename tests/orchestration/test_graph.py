@@ -81,10 +81,10 @@ def test_every_name_in_a_table_of_contents_leads_somewhere():
 
 
 def test_a_steps_code_is_what_it_imports_and_not_the_machinery_around_it():
-    files = code_files(("mmn.orchestration.work.features", "mmn.data.edu", "mmn.featurizers.weekly_clicks"))
+    files = code_files(("mmn.orchestration.actions.features", "mmn.data.edu", "mmn.featurizers.weekly_clicks"))
     assert "mmn/data/edu/reader.py" in files
     assert "mmn/data/embeddings.py" in files
-    assert not any("weather2k" in file or "walk.py" in file or file.endswith("work/report.py") for file in files)
+    assert not any("weather2k" in file or "walk.py" in file or file.endswith("actions/report.py") for file in files)
     assert all((PACKAGE.parent / file).is_file() for file in files)
 
 

@@ -18,11 +18,11 @@ import pytest
 from mmn.data.cohort import Cohort, write_cohort
 from mmn.data.errors import ContractError, StaleInputError
 from mmn.data.files import write_json, write_parquet
+from mmn.orchestration.actions.report import run
 from mmn.orchestration.report.compare import paired, standing, t_interval
 from mmn.orchestration.report.numbers import count, interval, number, part, share
 from mmn.orchestration.steps import Step
 from mmn.orchestration.walk import Job, Work
-from mmn.orchestration.work.report import run
 from mmn.orchestration.workspace import Workspace
 
 MODALITIES = ("demographics", "notes")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from mmn.modeling.scores import score
+from mmn.orchestration.actions.results_card import read_inputs, write_results
 from mmn.orchestration.pictures import scores_picture
 from mmn.orchestration.report.compare import standing
 from mmn.orchestration.walk import Job, Work
-from mmn.orchestration.work.results_card import read_inputs, write_results
 
 
 def run(job: Job) -> Work:

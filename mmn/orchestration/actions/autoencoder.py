@@ -5,9 +5,9 @@ from __future__ import annotations
 from mmn.data.cohort import read_cohort
 from mmn.data.embeddings import read_embeddings
 from mmn.featurizers.autoencoder import fit_autoencoder
+from mmn.orchestration.actions.features import write_featurized
 from mmn.orchestration.settings import autoencoder_settings
 from mmn.orchestration.walk import Job, Work
-from mmn.orchestration.work.features import write_featurized
 
 
 def run(job: Job) -> Work:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mmn.modeling.missingness import missingness_experiment
+from mmn.orchestration.actions.results_card import read_inputs, write_results
 from mmn.orchestration.settings import missingness_settings, training_settings
 from mmn.orchestration.walk import Job, Work
-from mmn.orchestration.work.results_card import read_inputs, write_results
 
 
 def run(job: Job) -> Work:

@@ -6,8 +6,8 @@ import pandas as pd
 
 from mmn.modeling.interpret import cumulative_predictions, individual_contributions
 from mmn.modeling.storage import read_model
+from mmn.orchestration.actions.results_card import read_inputs, write_results
 from mmn.orchestration.walk import Job, Work
-from mmn.orchestration.work.results_card import read_inputs, write_results
 
 
 def run(job: Job) -> Work:
