@@ -186,6 +186,24 @@ def report() -> None:
     _exit(fresh)
 
 
+@app.command("verify-reference")
+def verify_reference(
+    file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Weights, inputs and answers.")],
+) -> None:
+    """Run the published implementation's weights in our MultiModN, and say how far its answers are from ours."""
+    from mmn.modeling.reference import TOLERANCE, beyond
+    from mmn.modeling.reference import verify_reference as verify
+
+    differences = verify(file)
+    failed = beyond(differences)
+    typer.echo(f"{'quantity':<16}  largest difference")
+    for quantity, difference in differences.items():
+        typer.echo(f"{quantity:<16}  {difference:.2e}{'  <-' if quantity in failed else ''}")
+    if failed:
+        typer.echo(f"{file} is not met within {TOLERANCE:g}: {', '.join(failed)}.", err=True)
+    _exit(not failed)
+
+
 @app.command()
 def init(folder: Path) -> None:
     """Make a new workspace beside the code: one folder per study, readable by its owner only."""

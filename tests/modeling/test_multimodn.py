@@ -14,6 +14,7 @@ from mmn.data.errors import ContractError, ParamsError
 from mmn.modeling import multimodn
 from mmn.modeling.batch import Batch
 from mmn.modeling.multimodn import MultiModN
+from mmn.modeling.reference import read_reference
 from tests.modeling.worlds import make_batch, part_of, quick, rngs, shapes_for
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "multimodn_official_small.npz"
@@ -48,35 +49,8 @@ def golden():
 @pytest.fixture(scope="module")
 def official(golden):
     """Our model with the published weights, and the items as one batch."""
-    tasks = tuple(Task(name=f"t{t}", number=t, kind="binary", description="") for t in range(golden["y"].shape[1]))
-    num_modalities = golden["present"].shape[1]
-    shapes = shapes_for({f"m{i}": golden[f"x{i}"].shape[1] for i in range(num_modalities)}, 1)
-    published = quick(hidden=6, state=8, loss="published", normalise="published")
-    multimodn_hidden, multimodn.DECODER_HIDDEN = multimodn.DECODER_HIDDEN, golden["decoder0.layer0.weight"].shape[0]
-    model = MultiModN(shapes, tasks, 1, published, rngs(1)).double()
-    multimodn.DECODER_HIDDEN = multimodn_hidden
-    weights = {"initial_state_K1S": golden["init_state"][None, None]}
-    for i, shape in enumerate(shapes):
-        first = golden[f"encoder{i}.layer0.weight"].T
-        weights[f"encoders.m{i}.input.weight"] = first[None, : shape.width]
-        weights[f"encoders.m{i}.state_weight"] = first[None, shape.width :]
-        weights[f"encoders.m{i}.input.bias"] = golden[f"encoder{i}.layer0.bias"][None, None]
-        for ours, theirs in (("middle", 1), ("output", 2)):
-            weights[f"encoders.m{i}.{ours}.weight"] = golden[f"encoder{i}.layer{theirs}.weight"].T[None]
-            weights[f"encoders.m{i}.{ours}.bias"] = golden[f"encoder{i}.layer{theirs}.bias"][None, None]
-    for t in range(len(tasks)):
-        for layer in range(3):
-            weights[f"decoders.t{t}.layers.{layer}.weight"] = golden[f"decoder{t}.layer{layer}.weight"].T[None]
-            weights[f"decoders.t{t}.layers.{layer}.bias"] = golden[f"decoder{t}.layer{layer}.bias"][None, None]
-    model.load_state_dict({name: torch.from_numpy(np.ascontiguousarray(w)).double() for name, w in weights.items()})
-    present = torch.from_numpy(golden["present"])
-    batch = Batch(
-        x={f"m{i}": torch.from_numpy(golden[f"x{i}"]).double()[None, :, None] for i in range(num_modalities)},
-        present={f"m{i}": present[None, :, i : i + 1] for i in range(num_modalities)},
-        targets={f"t{t}": torch.from_numpy(golden["y"][:, t]).double()[None, :, None] for t in range(len(tasks))},
-        real=torch.ones((1, len(present)), dtype=torch.bool),
-    )
-    return model, batch
+    reference = read_reference(GOLDEN)
+    return reference.model(), reference.batch()
 
 
 def test_a_batch_gives_the_published_codes_probabilities_one_item_at_a_time(golden, official):
