@@ -104,10 +104,12 @@ def run(
             succeeded = _materialise(plan.keys)
         except KeyboardInterrupt:
             succeeded = False
-    _report_failures(workspace, [steps[key] for key in plan.keys], console)
+    failed = _report_failures(workspace, [steps[key] for key in plan.keys], console)
     left = make_plan(workspace, steps, targets)
     done = len(plan.keys) - len(left.keys)
     console.print(f"{done} steps in {time.monotonic() - started:.0f} s; {len(left.keys)} left.")
+    if left.keys and not failed:
+        console.print("Stopped before the end. What was finished is kept; the same command goes on from there.")
     return succeeded and not left.keys
 
 
@@ -188,13 +190,13 @@ def _with_inputs(steps: Mapping[str, Step], keys: set[str]) -> set[str]:
     return seen
 
 
-def _report_failures(workspace: Workspace, steps: Sequence[Step], console: Console) -> None:
+def _report_failures(workspace: Workspace, steps: Sequence[Step], console: Console) -> bool:
+    """Say what failed and why; whether anything did."""
     states = {step.key: _state(workspace, step) for step in steps}
-    for key, state in states.items():
-        if state.get("state") == "failed":
-            console.print(f"[red]failed[/red] {key}: {escape(state['error'])}", highlight=False, soft_wrap=True)
-    if any(state.get("state") == "stopped" for state in states.values()):
-        console.print("Interrupted. What was finished is kept; the same command goes on from there.")
+    failed = {key: state["error"] for key, state in states.items() if state.get("state") == "failed"}
+    for key, error in failed.items():
+        console.print(f"[red]failed[/red] {key}: {escape(error)}", highlight=False, soft_wrap=True)
+    return bool(failed)
 
 
 def _state(workspace: Workspace, step: Step) -> dict:

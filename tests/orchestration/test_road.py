@@ -108,6 +108,27 @@ def test_a_killed_run_resumes_where_it_was_and_ends_with_the_same_versions(edu_r
     assert not list((root / "artifacts").rglob(".*tmp"))
 
 
+def test_an_interrupted_run_says_that_nothing_is_lost_and_the_next_one_goes_on(edu_road: Road):
+    before = edu_road.versions()
+    shutil.rmtree(edu_road.root / "artifacts" / "models")
+    shutil.rmtree(edu_road.root / ".mmn" / "progress")
+    log = edu_road.root / "interrupted.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mmn.orchestration.cli", "run"],
+            cwd=edu_road.root, stdout=stream, stderr=stream, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (edu_road.root / "artifacts" / "models").exists():
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=60) == 1
+    assert "the same command goes on from there" in " ".join(log.read_text().split())
+    log.unlink()
+    edu_road.run("mmn", "run")
+    assert edu_road.versions() == before
+
+
 def test_materialising_from_the_ui_gives_the_same_version(edu_road: Road):
     """The webserver's GraphQL, which is what the UI's button calls."""
     before = edu_road.versions()
