@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -159,19 +159,11 @@ def ui(port: int = 3000) -> None:
     write_stages(workspace, build_steps(active_datasets(workspace)))
     sync()
     typer.echo(f"Dagster opens at http://127.0.0.1:{port}; Ctrl-C ends it.")
-    command = [
-        sys.executable,
-        "-m",
-        "dagster",
-        "dev",
-        "-m",
-        "mmn.orchestration.definitions",
-        "-h",
-        "127.0.0.1",
-        "-p",
-        str(port),
-    ]
-    _exit(subprocess.run(command, cwd=workspace.root, check=False).returncode == 0)
+    # A script's background job ignores Ctrl-C, and Dagster would then never end: give it back.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.chdir(workspace.root)
+    arguments = ["dev", "-m", "mmn.orchestration.definitions", "-h", "127.0.0.1", "-p", str(port)]
+    os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])
 
 
 @app.command()
