@@ -197,14 +197,22 @@ def sha256_of(file: Path) -> str:
 
 
 def load_state(resolved: Resolved) -> dict[str, torch.Tensor]:
-    """The tensors of the weight file. Anything but safetensors must have had its hash pinned."""
+    """The tensors of the weight file. Anything but safetensors is read only where its hash is the pinned one.
+
+    Raises WeightsError otherwise.
+    """
     if resolved.file.suffix == ".safetensors":
         from safetensors.torch import load_file
 
         return load_file(resolved.file)
     import torch
 
-    assert resolved.sha256 == resolved.weights.sha256, "a pickle is read only where its hash is pinned"
+    # An error and no assert: what keeps an unknown pickle out must hold under `python -O` too.
+    if resolved.weights.sha256 is None or resolved.sha256 != resolved.weights.sha256:
+        raise WeightsError(
+            f"{resolved.file}: its SHA-256 is not the one pinned for these weights, so it is not read. "
+            "Give the weights as safetensors."
+        )
     return torch.load(resolved.file, map_location="cpu", weights_only=True)
 
 

@@ -153,3 +153,20 @@ def test_inference_runs_on_one_thread_without_gradients_and_restores_what_was_se
 def test_asking_for_a_gpu_that_is_not_there_is_an_error():
     with pytest.raises(WeightsError, match="no GPU"), inference("cuda"):
         pass
+
+
+class _Poison:
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self):
+        return Path.touch, (self.canary,)
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "densenet121-res224-chex"])  # a pinned hash, and none
+def test_a_pickle_whose_hash_is_not_the_pinned_one_is_refused_unread(tmp_path, name):
+    file, canary = tmp_path / "weights.pth", tmp_path / "canary"
+    file.write_bytes(pickle.dumps(_Poison(canary)))
+    with pytest.raises(WeightsError, match="its SHA-256 is not the one pinned"):
+        load_state(room.Resolved(weights=IMAGE_WEIGHTS[name], file=file, sha256=sha256_of(file)))
+    assert not canary.exists()
