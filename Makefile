@@ -6,6 +6,9 @@ export PATH := $(abspath $(BIN)):$(PATH)
 # One thread a process: small models lose time to threads, and the same sums come out in the same order.
 export OMP_NUM_THREADS := 1
 
+# What the tests of `make test-system` need of the machine.
+DEBIAN := chromium slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge
+
 .PHONY: demo test test-system ui lint clean
 
 demo: $(BIN)/.installed
@@ -14,7 +17,7 @@ demo: $(BIN)/.installed
 test: $(BIN)/.installed lint
 	@pytest -n 2 --dist loadfile -m "not system"
 
-# Needs root (or sudo) for Debian's Chromium.
+# Needs root (or sudo) for Debian's Chromium and Slurm.
 test-system: $(BIN)/.installed-system
 	@pytest -m system
 
@@ -27,11 +30,11 @@ lint: $(BIN)/.installed
 $(BIN)/.installed: pyproject.toml constraints.txt
 	@echo "Installing into $(VENV): a few minutes, most of them for PyTorch."
 	$(PYTHON) -m venv $(VENV)
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[demo,dev,search,xgboost]'
 	@touch $@
 
 $(BIN)/.installed-system: $(BIN)/.installed
-	command -v chromium >/dev/null || { S=$$(command -v sudo || true); $$S apt-get update -qq && $$S apt-get install -y -qq --no-install-recommends chromium; }
+	command -v chromium >/dev/null && command -v slurmctld >/dev/null || { S=$$(command -v sudo || true); $$S apt-get update -qq && $$S apt-get install -y -qq --no-install-recommends $(DEBIAN); }
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[system]'
 	@touch $@
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 DATASETS: dict[str, str] = {
     "mimic": "mmn.data.mimic:MIMIC",
     "mimic_icu": "mmn.data.mimic:MIMIC_ICU",
+    "mimic_haim": "mmn.data.haim:MIMIC_HAIM",
     "edu": "mmn.data.edu:EDU",
     "weather2k": "mmn.data.weather2k:WEATHER2K",
 }

@@ -30,7 +30,8 @@ class Cohort:
         clock: nothing later may enter a feature), then whatever the readers need to find the evidence (ids, paths).
     targets: task -> float64 (N,) if static, (N, T) if per step; NaN = no label. Binary targets are 0 or 1.
     folds: columns `item`, `fold` (int), `split` (train, validation, test). An item absent from a fold plays no part
-        in it. A subject never sits on two sides of one fold.
+        in it. fold_group: the column of `items` that a fold never splits; another than `subject` repeats a published
+        protocol, and a note must say so.
     baselines: columns `item`, `task`, `baseline`, `prediction` (same unit as the target; for a binary task a score),
         and `fold` (int; -1 where nothing was fitted, so that it serves all folds).
     excluded: reason -> number of candidate items left out for it. notes: what a reader of the results must know.
@@ -39,6 +40,7 @@ class Cohort:
     items: pd.DataFrame
     targets: dict[str, np.ndarray]
     folds: pd.DataFrame
+    fold_group: str = "subject"
     num_steps: int = 1
     baselines: pd.DataFrame = field(default_factory=lambda: empty_baselines())
     excluded: dict[str, int] = field(default_factory=dict)
@@ -72,7 +74,7 @@ def empty_baselines() -> pd.DataFrame:
 def check_cohort(cohort: Cohort, where: str) -> None:
     """The promises of `Cohort`, checked before anything is written. Raises ContractError."""
     items, folds = cohort.items, cohort.folds
-    for column in ("item", "subject", "prediction_time"):
+    for column in ("item", "subject", "prediction_time", cohort.fold_group):
         if column not in items:
             raise ContractError(f"{where}.items: column '{column}' is missing; the cohort builder must give it.")
     if items.empty:
@@ -89,12 +91,19 @@ def check_cohort(cohort: Cohort, where: str) -> None:
         raise ContractError(f"{where}.folds: unknown split {sorted(unknown)}; known: {list(SPLITS)}.")
     if folds.duplicated(["item", "fold"]).any():
         raise ContractError(f"{where}.folds: an item sits twice in one fold.")
-    sides = folds.merge(items[["item", "subject"]], on="item", how="left", validate="many_to_one")
-    if sides["subject"].isna().any():
-        raise ContractError(f"{where}.folds: {int(sides['subject'].isna().sum())} rows name an item that is not there.")
-    straddling = sides.groupby(["fold", "subject"])["split"].nunique().gt(1)
+    sides = folds.assign(group=folds["item"].map(items.set_index("item")[cohort.fold_group]))
+    if sides["group"].isna().any():
+        raise ContractError(f"{where}.folds: {int(sides['group'].isna().sum())} rows name an item that is not there.")
+    straddling = sides.groupby(["fold", "group"])["split"].nunique().gt(1)
     if straddling.any():
-        raise ContractError(f"{where}.folds: {int(straddling.sum())} subjects sit on two sides of one fold.")
+        raise ContractError(
+            f"{where}.folds: {int(straddling.sum())} values of `{cohort.fold_group}` sit on two sides of one fold."
+        )
+    if cohort.fold_group != "subject" and not any(cohort.fold_group in note for note in cohort.notes):
+        raise ContractError(
+            f"{where}.notes: folds are grouped by `{cohort.fold_group}`, so a subject may sit on two sides of one; a "
+            "note must say so."
+        )
     for fold in range(cohort.num_folds):
         for split in SPLITS:
             if not len(cohort.rows(fold, split)):
@@ -120,6 +129,7 @@ def write_cohort(folder: Path, cohort: Cohort, provenance: dict[str, Any]) -> No
         folder / "card.json",
         {
             "excluded": cohort.excluded,
+            "fold_group": cohort.fold_group,
             "notes": list(cohort.notes),
             "num_folds": cohort.num_folds,
             "num_items": len(cohort),
@@ -140,6 +150,7 @@ def read_cohort(folder: Path) -> Cohort:
         targets={name.removeprefix(TARGET_PREFIX): _target_array(table[name]) for name in names},
         folds=pq.read_table(folder / "folds.parquet").to_pandas(),
         baselines=pq.read_table(folder / "baselines.parquet").to_pandas(),
+        fold_group=card["fold_group"],
         num_steps=card["num_steps"],
         excluded=card["excluded"],
         notes=tuple(card["notes"]),

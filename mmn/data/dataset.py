@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from mmn.data.cohort import Cohort
 
-EvidenceKind = Literal["table", "texts", "images", "events", "clicks", "hours"]
+EvidenceKind = Literal["table", "texts", "images", "events", "clicks", "hours", "vectors"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +22,7 @@ class Task:
 
     `per_step`: a continuous task, one target per time step; otherwise static, the same target at every step.
     `read_step`: the step (0-based) after which results are reported; every model sees the input up to there.
+    `early`: share of the series -> the step after which it is seen, where results are reported as well.
     `unit`: of a regression target as the cohort stores it (physical). `published`: the paper's numbers by model.
     """
 
@@ -31,6 +32,7 @@ class Task:
     description: str
     per_step: bool = False
     read_step: int = 0
+    early: Mapping[str, int] = field(default_factory=dict)
     unit: str = ""
     published: Mapping[str, str] = field(default_factory=dict)
 
@@ -39,9 +41,12 @@ class Task:
 class Modality:
     """One kind of evidence about an item.
 
-    `sources`: the raw sources it is read from (keys of `Dataset.sources`). `evidence`: what `Dataset.read_evidence`
-    gives for it; `featurizer`: the entry of `mmn.featurizers.FEATURIZERS` that turns it into an embedding.
-    `unusable_for`: tasks whose labels this modality defines, with the reason; those models leave it out.
+    `sources`: the raw sources it is read from (keys of `Dataset.sources`); `prepared`: the prepared tables (keys of
+    `Dataset.prepared`). `evidence`: what `Dataset.read_evidence` gives for it; `featurizer`: the entry of
+    `mmn.featurizers.FEATURIZERS` that turns it into an embedding, with `settings` in place of some of its defaults.
+    `by_default`: read by the models unless `params.yaml` names other modalities.
+    `unusable_for`: tasks whose labels this modality defines, with the reason; those models leave it out, unless
+    `params.yaml` forces it.
     """
 
     name: str
@@ -50,6 +55,9 @@ class Modality:
     evidence: EvidenceKind
     featurizer: str
     optional: bool = True
+    prepared: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    by_default: bool = True
     unusable_for: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,12 +82,24 @@ class Dataset:
 
     `raw`: the name people give its raw folder (`mmn run --raw RAW=PATH`); two data sets may share one.
     `sources`: source name -> glob patterns under the raw folder; each becomes a pinned manifest.
-    `cohort_sources`: the sources that the cohort is read from.
-    `cohort_defaults`, `training_defaults`: frozen dataclasses with the defaults that `params.yaml` may override.
+    `cohort_sources`: the sources that the cohort is read from; `mode_sources`: mode -> those that it reads besides,
+    where they are there.
+    `modes`: the values of `params.yaml`'s `mode`; the first is the default and is right, the others repeat published
+    behaviour. It reaches the cohort's parameters and every featurizer that has a `mode`.
+    `prepared`: big raw tables that are converted once, for all data sets of one raw folder: name -> the sources read.
+    `cohort_defaults`: the frozen dataclass of parameters that `params.yaml` may override. `training_defaults`: the
+    papers' settings, and a block of them by architecture where one has its own.
     `multitask`: the task sets beyond the single ones: name -> task names.
     `autoencoded`: P-Fusion reads an autoencoder's embedding of each modality, fitted per fold (EDU, Weather2k).
-    `inspect(raw)`, `build_cohort(raw, params)`, `read_evidence(raw, modality, cohort, params)`: see their types;
-    `generate(raw, size, seed)` writes a world in the real on-disk format with a `GENERATED.json` that tells the truth.
+    `inspect(raw)`, `build_cohort(raw, params)`: see their types; `prepare`: where the function that writes a prepared
+    table lives, "module:function" of (raw, name, out, provenance, progress); `read_evidence(raw, modality, cohort,
+    params, prepared)` reads the tables that `prepared` names (name -> file; left out where the modality has none), and
+    makes those it lacks in a temporary folder;
+    `generate(raw, size, seed)` writes a world in the real on-disk format with a `GENERATED.json` that tells the truth;
+    with a fourth argument, in another of `formats`. `export`: where the function that writes features in the form that
+    was published lives, "module:function" of (raw, cohort, params, out, embeddings, prepared). `shared_settings`:
+    settings of featurizers that must be the same for all modalities. `binarise`: where the function that turns a
+    regression's target into yes or no lives, "module:function" of (cohort, task, fold), (N,) 0, 1 or NaN.
     """
 
     name: str
@@ -91,13 +111,21 @@ class Dataset:
     tasks: tuple[Task, ...]
     inspect: Callable[[Path], Inspection]
     build_cohort: Callable[[Path, Any], Cohort]
-    read_evidence: Callable[[Path, str, Cohort, Any], Any]
+    read_evidence: Callable[..., Any]
     cohort_defaults: Any
+    modes: tuple[str, ...] = ("clean",)
+    mode_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    prepared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    prepare: str = ""
     training_defaults: Mapping[str, Any] = field(default_factory=dict)
     multitask: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     autoencoded: bool = False
     missingness: tuple[str, str] | None = None
-    generate: Callable[[Path, str, int], None] | None = None
+    generate: Callable[..., None] | None = None
+    formats: tuple[str, ...] = ()
+    export: str = ""
+    shared_settings: tuple[str, ...] = ()
+    binarise: str = ""
     citation: str = ""
     licence: str = ""
 

@@ -1,7 +1,8 @@
 """The embedding table: what passes between featurizers and models, and its contract.
 
 On disk one parquet file, one row per item (x step) (x fold): `item`, `step` for series, `fold` where the featurizer
-was fitted per fold, and `embedding`: fixed_size_list<float32>[D], null where the modality is absent.
+was fitted per fold, `embedding`: fixed_size_list<float32>[D], null where the modality is absent, and `set_aside`, where
+evidence was left out one piece at a time: the reasons, null where nothing of the item was.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -79,7 +81,10 @@ def check_embeddings(embeddings: Embeddings, items: np.ndarray, where: str) -> N
         raise ContractError(f"{where}: {int(bad.sum())} rows are called present but hold nothing; mark them absent.")
 
 
-def write_embeddings(path: Path, embeddings: Embeddings, provenance: dict[str, Any]) -> None:
+def write_embeddings(
+    path: Path, embeddings: Embeddings, provenance: dict[str, Any], set_aside: pd.DataFrame | None = None
+) -> None:
+    """set_aside: `item`, `reason` of each piece of evidence that was left out; see `Featurized`."""
     num_folds, num_items, num_steps, width = embeddings.values.shape
     present = np.broadcast_to(embeddings.present, (num_folds, num_items, num_steps)).reshape(-1)
     flat = pa.array(np.ascontiguousarray(embeddings.values).reshape(-1), type=pa.float32())
@@ -91,6 +96,11 @@ def write_embeddings(path: Path, embeddings: Embeddings, provenance: dict[str, A
     if num_steps > 1:
         columns["step"] = pa.array(np.tile(np.arange(num_steps, dtype=np.int32), num_folds * num_items))
     columns["embedding"] = column
+    if set_aside is not None:
+        told = set_aside.groupby("item")["reason"].agg(lambda reasons: "; ".join(sorted(set(reasons))))
+        columns["set_aside"] = pa.array(
+            told.reindex(columns["item"].to_pylist()).to_list(), type=pa.string(), from_pandas=True
+        )
     write_parquet(path, pa.table(columns), {"contract": CONTRACT, "names": list(embeddings.names), **provenance})
 
 

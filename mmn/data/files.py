@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 PROVENANCE_KEY = b"mmn"
+# In the footer of a prepared table, besides: reason -> how many raw rows were left out, as JSON.
+LEFT_OUT_KEY = b"mmn_left_out"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -95,7 +97,8 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
         card = path / "card.json"
         return read_json(card).get("provenance") if card.exists() else None
     if path.suffix == ".parquet":
-        footer = (pq.read_schema(path).metadata or {}).get(PROVENANCE_KEY)
+        # Of the file, not of its schema: a writer that streams adds to it when it closes.
+        footer = (pq.read_metadata(path).metadata or {}).get(PROVENANCE_KEY)
         return json.loads(footer) if footer else None
     if path.suffix == ".json":
         return read_json(path).get("provenance")

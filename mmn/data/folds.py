@@ -47,6 +47,19 @@ def subject_folds(items: pd.DataFrame, stratum: np.ndarray, num_folds: int, seed
     return pd.concat(frames, ignore_index=True)
 
 
+def haim_folds(items: pd.DataFrame, both: np.ndarray, num_folds: int, seed: int) -> pd.DataFrame:
+    """MultiModN's folds of HAIM's X-rays (`mimic_multi_task_pipeline.py`): columns `item`, `fold`, `split`.
+
+    items: `item`, `haim_id` (an ICU stay). both: (N,) whether both findings are there. Over the haim_ids in ascending
+    order, stratified by whether at least half of a haim_id's X-rays have both; of the held-out part the first half is
+    test, the second validation.
+    """
+    half = pd.Series(both, index=items.index).groupby(items["haim_id"]).transform("mean").ge(0.5)
+    # The names are padded, so that their order is that of the numbers.
+    groups = pd.DataFrame({"item": items["item"], "subject": items["haim_id"].map("{:012d}".format)})
+    return subject_folds(groups, half.to_numpy().astype(int), num_folds, seed)
+
+
 def _merge_rare(labels: np.ndarray, smallest: int) -> np.ndarray:
     values, counts = np.unique(labels, return_counts=True)
     rare = values[counts < smallest]

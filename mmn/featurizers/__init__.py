@@ -14,6 +14,7 @@ FEATURIZERS: dict[str, str] = {
     "text": "mmn.featurizers.text:TEXT",
     "image": "mmn.featurizers.image:IMAGE",
     "weekly_clicks": "mmn.featurizers.weekly_clicks:WEEKLY_CLICKS",
+    "given": "mmn.featurizers.given:GIVEN",
     "station_hours": "mmn.featurizers.station_hours:STATION_HOURS",
 }
 

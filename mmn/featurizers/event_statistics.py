@@ -1,7 +1,7 @@
-"""Eleven statistics of each signal's series, as HAIM defines them (mimic.md section 3.3), over all items at once.
+"""Eleven statistics of each signal's series, as HAIM defines them (mimic.md section 3.3), block by block.
 
 `clean` describes the real series. `haim` repeats the published code: a 0 is appended to each series before anything is
-computed, and what does not exist is 0.
+computed, and what does not exist is 0. No number depends on where one block ends and the next begins.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 
 from mmn.data.cohort import Cohort
 from mmn.data.embeddings import embeddings_from_rows
 from mmn.data.errors import ContractError
-from mmn.data.evidence import EventEvidence
+from mmn.data.evidence import EventBlock, EventEvidence
 from mmn.featurizers.featurizer import Featurized, Featurizer, Progress
+from mmn.featurizers.shards import NOWHERE, Shards
 
 STATISTICS = (
     "max", "min", "mean", "variance", "meandiff", "meanabsdiff", "maxdiff", "sumabsdiff", "diff", "npeaks", "trend",
@@ -32,36 +32,47 @@ class EventStatisticsParams:
 
 
 def summarise_events(
-    evidence: EventEvidence, cohort: Cohort, modality: str, params: EventStatisticsParams, progress: Progress
+    evidence: EventEvidence,
+    cohort: Cohort,
+    modality: str,
+    params: EventStatisticsParams,
+    progress: Progress,
+    shards: Shards = NOWHERE,
 ) -> Featurized:
-    """Dimension 11·signal + statistic. In clean mode a signal without values is NaN throughout."""
-    items = cohort.items["item"].to_numpy()
-    signals = [str(name) for name in evidence.rows["signal"].cat.categories]
-    series, values = _by_series(evidence.rows, items, len(signals), modality)
-    num_series = len(items) * len(signals)
-    sizes = np.bincount(series, minlength=num_series)
-    if params.mode == "haim":
-        # One more element per series, the last, which is 0.
-        padded = np.zeros(len(values) + num_series)
-        padded[np.arange(len(values)) + series] = values
-        statistics = series_statistics(padded, sizes + 1)
-        statistics[sizes == 0] = 0.0
-        present = np.full(len(items), True)
-    else:
-        statistics = np.full((num_series, len(STATISTICS)), np.nan)
-        statistics[sizes > 0] = series_statistics(values, sizes[sizes > 0])
-        present = sizes.reshape(len(items), -1).sum(axis=1) > 0
-    progress(1, 1)
+    """Dimension 11·signal + statistic. In clean mode a signal without values is NaN throughout.
+
+    Nothing is kept in `shards`: the whole pass takes less time than finding the pieces of an earlier one.
+    """
+    num_items, num_signals = len(cohort), len(evidence.signals)
+    haim = params.mode == "haim"
+    statistics = np.full((num_items * num_signals, len(STATISTICS)), 0.0 if haim else np.nan, dtype=np.float32)
+    present = np.full(num_items, haim)
+    num_values, next_item = 0, 0
+    for block in evidence.blocks():
+        if not len(block.item):
+            continue
+        _check_block(block, next_item, num_items, num_signals, modality, in_time_order=not haim)
+        series = block.item.astype(np.int64) * num_signals + block.signal
+        starts = np.flatnonzero(np.r_[True, series[1:] != series[:-1]])
+        sizes = np.diff(np.r_[starts, len(series)])
+        values = np.insert(block.value, starts[1:], 0.0) if haim else block.value
+        if haim:
+            values = np.append(values, 0.0)
+        statistics[series[starts]] = series_statistics(values, sizes + haim)
+        present[block.item] = True
+        num_values, next_item = num_values + len(series), int(block.item[-1]) + 1
+        progress(next_item, num_items)
+    progress(num_items, num_items)
     return Featurized(
         embeddings=embeddings_from_rows(
-            items,
-            statistics.reshape(len(items), -1),
+            cohort.items["item"].to_numpy(),
+            statistics.reshape(num_items, -1),
             present,
-            names=tuple(f"{signal}: {statistic}" for signal in signals for statistic in STATISTICS),
+            names=tuple(f"{signal}: {statistic}" for signal in evidence.signals for statistic in STATISTICS),
         ),
         card={
             "mode": params.mode,
-            "values": len(values),
+            "values": num_values,
             "units": dict(evidence.units),
             "quarantined": dict(evidence.quarantined),
         },
@@ -75,79 +86,83 @@ def series_statistics(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     default of scipy's find_peaks). trend: slope of the least-squares line against the index, not against time.
     Of a single value, variance, meandiff, meanabsdiff, maxdiff and trend are undefined: NaN.
     """
-    statistics = np.full((len(sizes), len(STATISTICS)), np.nan)
     if not len(sizes):
-        return statistics
-    values = values.astype(np.float64)
+        return np.empty((0, len(STATISTICS)))
+    values = values.astype(np.float64, copy=False)
     ends = np.cumsum(sizes)
     starts = ends - sizes
-    series = np.repeat(np.arange(len(sizes)), sizes)
     several = sizes > 1
     num_steps = np.where(several, sizes - 1, 1)
 
     mean = np.add.reduceat(values, starts) / sizes
-    centred = values - mean[series]
+    centred = values - np.repeat(mean, sizes)
     # Differences to the next value; 0 at the end of a series, so that no segment is empty.
     steps = np.zeros(len(values))
-    steps[:-1] = np.abs(np.diff(values))
+    np.subtract(values[1:], values[:-1], out=steps[:-1])
     steps[ends - 1] = 0.0
+    peaks = _count_peaks(steps, starts, ends)
+    np.abs(steps, out=steps)
     path = np.add.reduceat(steps, starts)
     difference = values[ends - 1] - values[starts]
-    index = np.arange(len(values)) - starts[series] - (sizes[series] - 1) / 2
+    leaning = (np.arange(len(values)) - np.repeat(starts + (sizes - 1) / 2, sizes)) * centred
     squares = np.where(several, sizes * (sizes.astype(np.float64) ** 2 - 1), 1)
+    np.square(centred, out=centred)
 
     columns = {
         "max": np.maximum.reduceat(values, starts),
         "min": np.minimum.reduceat(values, starts),
         "mean": mean,
-        "variance": np.where(several, np.add.reduceat(centred**2, starts) / num_steps, np.nan),
+        "variance": np.where(several, np.add.reduceat(centred, starts) / num_steps, np.nan),
         "meandiff": np.where(several, difference / num_steps, np.nan),
         "meanabsdiff": np.where(several, path / num_steps, np.nan),
         "maxdiff": np.where(several, np.maximum.reduceat(steps, starts), np.nan),
         "sumabsdiff": path,
         "diff": difference,
-        "npeaks": _count_peaks(values, starts, series),
-        "trend": np.where(several, 12 * np.add.reduceat(index * centred, starts) / squares, np.nan),
+        "npeaks": peaks,
+        "trend": np.where(several, 12 * np.add.reduceat(leaning, starts) / squares, np.nan),
     }
     return np.stack([columns[name] for name in STATISTICS], axis=1)
 
 
-def _count_peaks(values: np.ndarray, starts: np.ndarray, series: np.ndarray) -> np.ndarray:
-    """Runs of equal values that have a lower run before and after them in the same series; (G,) counts."""
-    begins = np.ones(len(values), dtype=bool)
-    begins[1:] = values[1:] != values[:-1]
-    begins[starts] = True
-    level, of = values[begins], series[begins]
-    middle = (of[:-2] == of[1:-1]) & (of[1:-1] == of[2:])
-    peak = middle & (level[1:-1] > level[:-2]) & (level[1:-1] > level[2:])
-    return np.bincount(of[1:-1][peak], minlength=len(starts)).astype(np.float64)
+def _count_peaks(steps: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """(G,) the number of rises that are followed, after any flat stretch, by a fall in the same series."""
+    direction = (steps > 0).astype(np.int8) - (steps < 0)
+    direction[ends - 1] = 2  # between two series
+    moves = np.flatnonzero(direction)
+    direction = direction[moves]
+    rises = moves[:-1][(direction[:-1] == 1) & (direction[1:] == -1)]
+    return np.diff(np.r_[np.searchsorted(rises, starts), len(rises)]).astype(np.float64)
 
 
-def _by_series(rows: pd.DataFrame, items: np.ndarray, num_signals: int, modality: str) -> tuple[np.ndarray, np.ndarray]:
-    """(number of the series, item·signals + signal, ascending; value) of every row, in time order within a series."""
-    position = pd.Index(items).get_indexer(rows["item"])
-    code = rows["signal"].cat.codes.to_numpy().astype(np.int64)
-    if (lost := (position < 0) | (code < 0)).any():
+def _check_block(
+    block: EventBlock, next_item: int, num_items: int, num_signals: int, modality: str, *, in_time_order: bool
+) -> None:
+    """The promises of `EventBlock`. Raises ContractError with counts."""
+    num = len(block.item)
+    if lost := int(((block.item < 0) | (block.item >= num_items)).sum()):
+        raise ContractError(f"{modality}: {lost} of {num} events name no item of the cohort.")
+    if lost := int(((block.signal < 0) | (block.signal >= num_signals)).sum()):
+        raise ContractError(f"{modality}: {lost} of {num} events name no signal.")
+    if bad := int((~np.isfinite(block.value)).sum()):
         raise ContractError(
-            f"{modality}: {int(lost.sum())} of {len(rows)} events name no item of the cohort, or no signal."
+            f"{modality}.value: {bad} of {num} events have no finite value; the reader must set them aside and count "
+            "them."
         )
-    values = rows["value"].to_numpy(dtype=np.float64)
-    if (bad := ~np.isfinite(values)).any():
+    if block.item[0] < next_item:
         raise ContractError(
-            f"{modality}.value: {int(bad.sum())} of {len(rows)} events have no finite value; the reader must set them "
-            "aside and count them."
+            f"{modality}: a block begins with item {block.item[0]}, but item {next_item - 1} was there before; the "
+            "reader must give whole items, in the cohort's order."
         )
-    series = position * num_signals + code
-    order = np.argsort(series, kind="stable")
-    series = series[order]
-    hours = rows["hours"].to_numpy(dtype=np.float64)[order]
-    backwards = (series[1:] == series[:-1]) & (hours[1:] < hours[:-1])
+    item, signal, hours = block.item, block.signal, block.hours
+    same = (item[1:] == item[:-1]) & (signal[1:] == signal[:-1])
+    backwards = (item[1:] < item[:-1]) | ((item[1:] == item[:-1]) & (signal[1:] < signal[:-1]))
+    if in_time_order:
+        backwards |= same & ~(hours[1:] >= hours[:-1])
     if backwards.any():
         raise ContractError(
-            f"{modality}.hours: {int(backwards.sum())} events lie before the one above them in their series; the "
-            "reader must sort by item, signal and time."
+            f"{modality}.hours: {int(backwards.sum())} events lie before the one above them; the reader must sort by "
+            "item, signal and time."
         )
-    return series, values[order]
 
 
 EVENT_STATISTICS = Featurizer(

@@ -15,9 +15,10 @@ from mmn.data.cohort import Cohort
 from mmn.data.embeddings import embeddings_from_rows
 from mmn.data.errors import ContractError, ParamsError
 from mmn.data.evidence import HourEvidence
+from mmn.data.weather2k.units import wind_components
 from mmn.featurizers.featurizer import Featurized, Featurizer, Progress
+from mmn.featurizers.shards import NOWHERE, Shards
 
-CALM_SPEED = 0.2  # m/s; at or below it the sources write direction 0
 _WINDS = {"wd": ("ws", "wind"), "mwd": ("mws", "max_wind")}  # direction -> speed, prefix of the new names
 _RAIN_UNIT = "mm"
 
@@ -27,19 +28,33 @@ class StationHoursParams:
     """mode: "clean" (see the module), or "published": raw numbers, degrees included, as the paper had them.
 
     static_once: the geographic modality is present at the first step only, instead of at all 24.
+    incomplete: what an hour is of which some variables are known and some are not: "present", the unknown ones NaN,
+    or "absent", so that a model skips it.
     """
 
     mode: Literal["clean", "published"] = "clean"
     static_once: bool = False
+    incomplete: Literal["present", "absent"] = "present"
+
+    def __post_init__(self) -> None:
+        for name, known in (("mode", ("clean", "published")), ("incomplete", ("present", "absent"))):
+            if getattr(self, name) not in known:
+                raise ParamsError(
+                    f"station_hours: {name} {getattr(self, name)!r} is unknown; known: {', '.join(known)}."
+                )
 
 
 def run(
-    evidence: HourEvidence, cohort: Cohort, modality: str, params: StationHoursParams, progress: Progress
+    evidence: HourEvidence,
+    cohort: Cohort,
+    modality: str,
+    params: StationHoursParams,
+    progress: Progress,
+    shards: Shards = NOWHERE,
 ) -> Featurized:
-    """Embeddings (1, N, T, D). An hour is present where any of the modality's variables is known; a variable that is
-    not known at a present hour is NaN. Raises ContractError where the evidence is not the cohort's."""
-    if params.mode not in ("clean", "published"):
-        raise ParamsError(f"station_hours: mode {params.mode!r} is unknown; known: clean, published.")
+    """Embeddings (1, N, T, D). An hour is present where any of the modality's variables is known (see `incomplete`); a
+    variable that is not known at a present hour is NaN. Raises ContractError where the evidence is not the cohort's.
+    Nothing is kept in `shards`: it takes seconds."""
     values, names = evidence.values, evidence.names
     if values.shape != (len(cohort), cohort.num_steps, len(names)) or len(evidence.units) != len(names):
         raise ContractError(
@@ -49,7 +64,9 @@ def run(
         )
     columns = _raw(evidence) if params.mode == "published" else _clean(evidence)
     x = np.stack(list(columns.values()), axis=-1).astype(np.float32)
-    present = np.asarray(~np.isnan(x).all(axis=-1))
+    known = ~np.isnan(x)
+    partly = known.any(axis=-1) & ~known.all(axis=-1)
+    present = np.asarray(known.any(axis=-1) if params.incomplete == "present" else known.all(axis=-1))
     if params.static_once and modality == "geographic":
         present[:, 1:] = False
     progress(len(cohort), len(cohort))
@@ -58,6 +75,7 @@ def run(
         "mode": params.mode,
         "names": list(columns),
         "present_share": round(float(present.mean()), 6),
+        "incomplete": {"as": params.incomplete, "share of hours": round(float(partly.mean()), 6)},
         "quarantined": dict(evidence.quarantined),
         "units": dict(zip(names, evidence.units, strict=True)),
         "unknown_share": {
@@ -93,20 +111,6 @@ def _clean(evidence: HourEvidence) -> dict[str, np.ndarray]:
             f"station_hours: wind direction without a speed ({', '.join(raw)}) says nothing; map the speed."
         )
     return columns
-
-
-def wind_components(direction: np.ndarray, speed: np.ndarray, prefix: str) -> dict[str, np.ndarray]:
-    """degrees, m/s -> components of where the wind comes from (north wind of 5: 0 from east, 5 from north), calm.
-
-    Calm needs no direction. A wind of unknown direction has unknown components, and is known not to be calm.
-    """
-    calm = speed <= np.float32(CALM_SPEED)
-    angle = np.radians(direction.astype(np.float64))
-    return {
-        f"{prefix}_from_east": np.where(calm, 0.0, speed * np.sin(angle)),
-        f"{prefix}_from_north": np.where(calm, 0.0, speed * np.cos(angle)),
-        f"{prefix}_calm": np.where(np.isnan(speed), np.nan, calm.astype(np.float64)),
-    }
 
 
 STATION_HOURS = Featurizer(name="station_hours", evidence="hours", defaults=StationHoursParams(), run=run)

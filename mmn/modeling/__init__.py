@@ -11,7 +11,12 @@ if TYPE_CHECKING:
 MODELS: dict[str, str] = {
     "multimodn": "mmn.modeling.multimodn:MULTIMODN",
     "p_fusion": "mmn.modeling.p_fusion:P_FUSION",
+    "fusion_transformer": "mmn.modeling.fusion_transformer:FUSION_TRANSFORMER",
 }
+
+# What is trained unless `params.yaml` names others, and what has one task only.
+BY_DEFAULT = ("multimodn", "p_fusion")
+SINGLE_TASK = ("p_fusion",)
 
 
 def load_model(name: str) -> Architecture:

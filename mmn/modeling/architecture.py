@@ -23,6 +23,8 @@ class Model(nn.Module, ABC):
     tasks: tuple[Task, ...]
     dropout_width: int
     """How many numbers per item are subject to dropout; `keep` is (K, B, dropout_width): 0, or 1 / (1 - p)."""
+    dropout_chances: np.ndarray | None = None
+    """(dropout_width,): the chance of each, where they differ; None = `TrainingSettings.dropout` for all."""
 
     @abstractmethod
     def accumulate_gradients(

@@ -23,13 +23,15 @@ class Batch:
     """x[m]: (K, B, T_m, D), scaled, finite everywhere, whatever is absent included. present[m]: (K, B, T_m) bool.
 
     targets[task]: (K, B, 1) if static, (K, B, T) if per step; NaN = no label; a regression's on the [0, 1] scale of
-    the member's training range. real: (K, B) bool, False for the rows that only fill up a short batch.
+    the member's training range. real: (K, B) bool, False for the rows that only fill up a short batch. flat: (K, B, sum
+    of T_m x D), all of x side by side, where they lie so; None where they do not.
     """
 
     x: Mapping[str, Tensor]
     present: Mapping[str, Tensor]
     real: Tensor
     targets: Mapping[str, Tensor] = field(default_factory=dict)
+    flat: Tensor | None = None
 
     @property
     def size(self) -> int:

@@ -90,6 +90,10 @@ def fit_target_range(target: np.ndarray, rows: Sequence[np.ndarray]) -> np.ndarr
     return np.array(ranges)
 
 
+# Tables that are scaled once, one per fold, take at most this (1 GiB); beyond it each batch is scaled anew.
+SCALED_BYTES = 1 << 30
+
+
 class Inputs:
     """All embeddings of N items on one device, ready to be gathered into batches for K members.
 
@@ -126,9 +130,7 @@ class Inputs:
             shown = np.where(e.present[None, :, :, None], e.values, np.nan).reshape(e.values.shape[0], num_items, -1)
             table[:, :, self.columns[name]] = torch.from_numpy(shown).to(dtype)
             present[:, self.steps[name]] = e.present
-        self.table = table.flatten(0, 1).to(device)
-        folds = torch.tensor([m.fold if versions > 1 else 0 for m in members])
-        self.version_offset = (folds * num_items)[:, None].to(device)
+        folds = [m.fold if versions > 1 else 0 for m in members]
 
         def tiled(part: str) -> Tensor:
             """(K, 1, W)."""
@@ -138,6 +140,7 @@ class Inputs:
         self.shift, self.inverse_scale = tiled("shift"), tiled("scale").reciprocal()
         self.clip = any(scaling[s.name].clip for s in self.shapes)
         self.mean = tiled("mean") if fill_absent == "mean" else None
+        self._make_table(table.to(device), folds, torch.from_numpy(present).to(device))
 
         # One table of presence for all members, unless they differ in it.
         usable = np.stack([scaling[s.name].trained for s in self.shapes], axis=1)
@@ -162,30 +165,61 @@ class Inputs:
             name: torch.from_numpy(np.asarray(r)).to(device, dtype) for name, r in (target_ranges or {}).items()
         }
 
+    def _make_table(self, raw_FNW: Tensor, folds: Sequence[int], present_NP: Tensor) -> None:
+        """The rows to gather from: scaled and with absent rows filled, one table for the members that agree in it, if
+        all of these may be kept; else the raw ones."""
+        learnt = [part for part in (self.shift, self.inverse_scale, self.mean) if part is not None]
+        keys = [(fold, *(part[k].cpu().numpy().tobytes() for part in learnt)) for k, fold in enumerate(folds)]
+        first_with = {key: keys.index(key) for key in keys}
+        self.scaled = len(first_with) * raw_FNW[0].nbytes <= SCALED_BYTES
+        if self.scaled:
+            tables = [self._filled(raw_FNW[folds[k]].clone(), k, present_NP) for k in first_with.values()]
+            self.table, numbers = torch.cat(tables), [list(first_with).index(key) for key in keys]
+        else:
+            self.table, numbers = raw_FNW.flatten(0, 1), list(folds)
+        self.table_offset = (torch.tensor(numbers) * self.num_items)[:, None].to(self.device)
+
+    def _filled(self, table_NW: Tensor, member: int, present_NP: Tensor) -> Tensor:
+        self._scale(table_NW, self.shift[member], self.inverse_scale[member])
+        if self.mean is not None:
+            for shape in self.shapes:
+                columns, present_NT = self.columns[shape.name], present_NP[:, self.steps[shape.name]]
+                there_NW = present_NT.repeat_interleave(shape.width, dim=1)
+                table_NW[:, columns] = torch.where(there_NW, table_NW[:, columns], self.mean[member][:, columns])
+        return table_NW
+
+    def _scale(self, x: Tensor, shift: Tensor, inverse_scale: Tensor) -> Tensor:
+        """In place; what is not a number becomes 0."""
+        x.sub_(shift).mul_(inverse_scale)
+        if self.clip:
+            x.clamp_(0.0, 1.0)
+        return x.nan_to_num_(nan=0.0)
+
     def gather(self, rows_KB: np.ndarray | Tensor, real_KB: np.ndarray | Tensor, with_targets: bool = True) -> Batch:
         """rows_KB: positions of items; where `real_KB` is False the row only fills up."""
         rows = torch.as_tensor(rows_KB, device=self.device)
         real = torch.as_tensor(real_KB, device=self.device)
         K, B = rows.shape
-        x_KBW = self.table.index_select(0, (rows + self.version_offset).flatten()).view(K, B, -1)
-        x_KBW.sub_(self.shift).mul_(self.inverse_scale)
-        if self.clip:
-            x_KBW.clamp_(0.0, 1.0)
-        x_KBW.nan_to_num_(nan=0.0)
+        x_KBW = self.table.index_select(0, (rows + self.table_offset).flatten()).view(K, B, -1)
+        if not self.scaled:
+            self._scale(x_KBW, self.shift, self.inverse_scale)
         present_KBP = self.presence.index_select(0, (rows + self.presence_offset).flatten()).view(K, B, -1)
         if self.skip == "batch":
             present_KBP = (present_KBP | ~real[..., None]).all(dim=1, keepdim=True).expand(K, B, -1)
+        # What a table holds of absent rows is right already, unless it is the member or the batch that lacks them.
+        filled = self.scaled and not self.differ and self.skip != "batch"
         x, present = {}, {}
         for shape in self.shapes:
             x_KBTD = x_KBW[:, :, self.columns[shape.name]].unflatten(-1, (shape.num_steps, shape.width))
             present_KBT = present_KBP[:, :, self.steps[shape.name]]
-            if self.mean is not None:
+            if self.mean is not None and not filled:
                 mean = self.mean[:, :, self.columns[shape.name]].unflatten(-1, (shape.num_steps, shape.width))
-                x_KBTD = torch.where(present_KBT[..., None], x_KBTD, mean)
+                x_KBTD.copy_(torch.where(present_KBT[..., None], x_KBTD, mean))
             elif self.differ or self.skip == "batch":
                 x_KBTD.mul_(present_KBT[..., None])
             x[shape.name], present[shape.name] = x_KBTD, present_KBT
-        return Batch(x=x, present=present, real=real, targets=self._targets(rows) if with_targets else {})
+        targets = self._targets(rows) if with_targets else {}
+        return Batch(x=x, present=present, real=real, targets=targets, flat=x_KBW)
 
     def _targets(self, rows: Tensor) -> dict[str, Tensor]:
         gathered = {}

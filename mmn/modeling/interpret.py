@@ -41,7 +41,7 @@ def individual_contributions(trained: Trained, cohort: Cohort, embeddings: Mappi
     with one_thread():
         inputs = trained.inputs(embeddings)
         for shape in trained.modalities:
-            at_state = trained.collect(inputs, rows_of, partial(_read_states, model, order=(shape.name,)))
+            at_state = trained.collect(inputs, rows_of, partial(read_states, model, order=(shape.name,)))
             for task in trained.tasks:
                 last = min(task.read_step + 1, shape.num_steps)
                 for k, member in enumerate(trained.members):
@@ -72,7 +72,7 @@ def cumulative_predictions(trained: Trained, cohort: Cohort, embeddings: Mapping
     model = _multimodn(trained)
     rows_of = [cohort.rows(member.fold, "test") for member in trained.members]
     with one_thread():
-        at_state = trained.collect(trained.inputs(embeddings), rows_of, partial(_read_states, model))
+        at_state = trained.collect(trained.inputs(embeddings), rows_of, partial(read_states, model))
     names = [(0, PRIOR), *model.applications()]
     found = []
     for task in trained.tasks:
@@ -111,7 +111,7 @@ def _multimodn(trained: Trained) -> MultiModN:
     return trained.model
 
 
-def _read_states(model: MultiModN, batch: Batch, order: Sequence[str] | None = None) -> dict[str, Tensor]:
+def read_states(model: MultiModN, batch: Batch, order: Sequence[str] | None = None) -> dict[str, Tensor]:
     """task -> (K, B, L + 1): after every state, items first."""
     return {task: p.transpose(1, 2) for task, p in model.read_every_state(batch, order).items()}
 

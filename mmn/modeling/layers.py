@@ -33,6 +33,20 @@ class MemberLinear(nn.Module):
         return torch.baddbmm(self.bias, x_KRI, self.weight)
 
 
+class MemberNorm(nn.Module):
+    """K layer normalisations over the last dimension: (K, ..., E) -> (K, ..., E)."""
+
+    def __init__(self, width: int, num_members: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_members, width, dtype=torch.float64))
+        self.bias = nn.Parameter(torch.zeros(num_members, width, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape = (x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
+        normal = nn.functional.layer_norm(x, x.shape[-1:])
+        return normal * self.weight.view(shape) + self.bias.view(shape)
+
+
 class MemberMLP(nn.Module):
     """Linear, ReLU, linear, ReLU, ..., linear; nothing after the last."""
 
@@ -50,3 +64,11 @@ class MemberMLP(nn.Module):
 def member_values(rngs: Sequence[np.random.Generator], draw: Callable[[np.random.Generator], np.ndarray]) -> Tensor:
     """(K, ...) of one draw per member, float64: `Model.to` rounds it once to what the training wants."""
     return torch.from_numpy(np.stack([draw(rng) for rng in rngs]))
+
+
+relu_gradient = torch.ops.aten.threshold_backward.grad_input
+"""relu_gradient(gradient, made, 0.0, grad_input=out): `gradient` where the ReLU's output `made` is above 0, else 0."""
+
+
+def add_gradient(parameter: Tensor, gradient: Tensor) -> None:
+    parameter.grad = gradient if parameter.grad is None else parameter.grad.add_(gradient)

@@ -17,6 +17,7 @@ from mmn.data.cohort import Cohort
 from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
 from mmn.data.errors import ParamsError
+from mmn.modeling.checkpoint import Checkpoint
 from mmn.modeling.floors import read_target
 from mmn.modeling.inputs import Member
 from mmn.modeling.metrics import auroc, once
@@ -44,12 +45,14 @@ def missingness_experiment(
     settings: TrainingSettings,
     missingness: MissingnessSettings,
     progress: Progress = lambda done, total: None,
+    checkpoint: Callable[[str], Checkpoint | None] = lambda variant: None,
 ) -> pd.DataFrame:
     """`model`, `skip`, `mechanism`, `rate`, `test`, `fold`, `auroc`: NaN where a fold's test items are of one class.
 
     In training and validation a seeded choice of items loses the modality: at `rate` among those of class 1 ("mnar"),
     or among all ("mcar"). Test "complete" is as it is; "flipped" takes it from class 0 at the same rate instead. At
     rate 0 both mechanisms are the same models. Which items lose it is the same for every model, and grows with rate.
+    checkpoint: of each variant's training, by a name of its own.
     """
     if task.kind != "binary":
         raise ParamsError(f"the missingness experiment needs a binary task; '{task.name}' is a {task.kind}.")
@@ -85,6 +88,7 @@ def missingness_experiment(
             dataclasses.replace(settings, **changes),
             members,
             _part_of(progress, done * settings.epochs, total),
+            checkpoint(f"{architecture} {skip}".strip()),
         )
         for test_name in TESTS:
             absent = flipped if test_name == "flipped" else None

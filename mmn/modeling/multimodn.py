@@ -17,12 +17,13 @@ from mmn.data.dataset import Task
 from mmn.data.errors import ContractError, ParamsError
 from mmn.modeling.architecture import Architecture, Model, loss_terms, outputs_of, to_prediction
 from mmn.modeling.batch import Batch, ModalityShape
-from mmn.modeling.layers import MemberLinear, MemberMLP, member_values
+from mmn.modeling.chain import Chain, EncoderTrace
+from mmn.modeling.decoding import MOST_ROWS, losses_and_gradients
+from mmn.modeling.layers import MemberLinear, MemberMLP, add_gradient, member_values
 from mmn.modeling.settings import TrainingSettings
 
 DECODER_HIDDEN = 32
-# Rows (of all members) that are decoded at a time in training: their activations stay in the cache.
-DECODED_ROWS = 16_384
+DECODED_ROWS = MOST_ROWS
 
 
 class Encoder(nn.Module):
@@ -44,6 +45,12 @@ class Encoder(nn.Module):
         """x's part of the first layer, (K, R, H)."""
         return self.input(x_KRD)
 
+    def later_layers(self) -> list[MemberLinear]:
+        """All but the first, in order; a ReLU follows each."""
+        return [
+            layer for part in (self.middle, self.output) for layer in part.modules() if isinstance(layer, MemberLinear)
+        ]
+
     def forward(self, projected_KBH: Tensor, state_KBS: Tensor) -> Tensor:
         hidden_KBH = torch.relu_(torch.baddbmm(projected_KBH, state_KBS, self.state_weight))
         return torch.relu_(self.output(torch.relu_(self.middle(hidden_KBH))))
@@ -61,6 +68,7 @@ class MultiModN(Model):
         super().__init__()
         self.modalities, self.tasks, self.num_steps = modalities, tasks, num_steps
         self.loss, self.normalise = settings.loss, settings.normalise
+        self.task_weights, self.state_change_penalty = dict(settings.task_weights), settings.state_change_penalty
         self.num_members = len(rngs)
         self.initial_state_K1S = nn.Parameter(member_values(rngs, lambda rng: rng.standard_normal((1, settings.state))))
         self.encoders = nn.ModuleDict(
@@ -124,12 +132,7 @@ class MultiModN(Model):
         for m in self.modalities:
             if m.name not in batch.x or (order is not None and m.name not in order):
                 continue
-            x_KBTD = batch.x[m.name]
-            if x_KBTD.shape[2:] != (m.num_steps, m.width):
-                raise ContractError(
-                    f"modality '{m.name}': inputs of {tuple(x_KBTD.shape[2:])} (steps, width), "
-                    f"the model was built for {(m.num_steps, m.width)}."
-                )
+            x_KBTD = self._input(m, batch)
             if keep:
                 x_KBTD = x_KBTD * keep[m.name].view_as(x_KBTD)
             K, B, T, D = x_KBTD.shape
@@ -143,7 +146,7 @@ class MultiModN(Model):
             if name not in projected:
                 states.append(state_KBS)
                 continue
-            known_KBS = state_KBS * keep["state"][number] if keep else state_KBS
+            known_KBS = state_KBS * keep["state"][:, :, number] if keep else state_KBS
             updated_KBS = self.encoders[name](projected[name][step], known_KBS)
             # Item by item: one patient without an X-ray must not cost the batch its X-rays.
             states.append(torch.where(present[name][step], updated_KBS, state_KBS))
@@ -151,32 +154,51 @@ class MultiModN(Model):
 
     def losses(self, batch: Batch, keep: Tensor | None = None, order: Sequence[str] | None = None) -> Tensor:
         """(K,): each member's mean loss over the (item, state, task) terms that exist, with its graph."""
-        states_KRS = torch.stack(self.states(batch, keep, order), dim=1).flatten(1, 2)
-        return self._decoded_losses(states_KRS, *self._terms(batch, order))
+        states_KLBS = torch.stack(self.states(batch, keep, order), dim=1)
+        losses = self._decoded_losses(states_KLBS.flatten(1, 2), *self._terms(batch, order))
+        return losses + self._penalties(states_KLBS, batch, order) if self.state_change_penalty else losses
 
+    @torch.no_grad()
     def accumulate_gradients(
         self, batch: Batch, keep: Tensor | None = None, order: Sequence[str] | None = None
     ) -> Tensor:
-        states_KRS = torch.stack(self.states(batch, keep, order), dim=1).flatten(1, 2)
-        targets, weights = self._terms(batch, order)
-        rows = max(1, DECODED_ROWS // self.num_members)
-        if states_KRS.shape[1] <= rows:
-            losses = self._decoded_losses(states_KRS, targets, weights)
-            losses.sum().backward()
-            return losses.detach()
-        total, gradients = torch.zeros_like(states_KRS[:, 0, 0]), []
-        for first in range(0, states_KRS.shape[1], rows):
-            part = slice(first, first + rows)
-            part_KRS = states_KRS.detach()[:, part].requires_grad_()
-            losses = self._decoded_losses(
-                part_KRS, {t: v[:, part] for t, v in targets.items()}, {t: v[:, part] for t, v in weights.items()}
-            )
-            losses.sum().backward()
-            assert part_KRS.grad is not None
-            gradients.append(part_KRS.grad)
-            total += losses.detach()
-        states_KRS.backward(torch.cat(gradients, dim=1))
-        return total
+        chain = self._chain(batch, keep, order)
+        states_KLBS = chain.states_KLBS
+        states_KRS, gradient_KLBS = states_KLBS.flatten(1, 2), torch.zeros_like(states_KLBS)
+        losses_K = losses_and_gradients(
+            states_KRS, self.tasks, self.decoders, *self._terms(batch, order), self.loss,
+            gradient_KLBS.view_as(states_KRS), DECODED_ROWS,
+        )  # fmt: skip
+        if self.state_change_penalty:
+            with torch.enable_grad():
+                leaf_KLBS = states_KLBS.detach().requires_grad_()
+                penalties_K = self._penalties(leaf_KLBS, batch, order)
+                gradient_KLBS += torch.autograd.grad(penalties_K.sum(), leaf_KLBS)[0]
+            losses_K += penalties_K.detach()
+        chain.add_gradients(gradient_KLBS)
+        add_gradient(self.initial_state_K1S, gradient_KLBS[:, 0].sum(dim=1, keepdim=True))
+        return losses_K
+
+    def _chain(self, batch: Batch, keep_KBW: Tensor | None, order: Sequence[str] | None) -> Chain:
+        """As `states`, of the same arguments, with what the gradients need."""
+        keep = self._split_keep(keep_KBW)
+        encoders = {}
+        for m in self.modalities:
+            if m.name in batch.x and (order is None or m.name in order):
+                encoder, x_KBTD = self.encoder(m.name), self._input(m, batch)
+                encoders[m.name] = EncoderTrace(
+                    encoder.input, encoder.state_weight, encoder.later_layers(), x_KBTD, batch.present[m.name],
+                    keep.get(m.name),
+                )  # fmt: skip
+        applications = [(name, step) if name in encoders else None for step, name in self.applications(order)]
+        return Chain(self.start(batch.size), applications, encoders, keep.get("state"))
+
+    def _penalties(self, states_KLBS: Tensor, batch: Batch, order: Sequence[str] | None) -> Tensor:
+        """(K,): on how far encoders move the state, the mean over the applications that took place."""
+        took_place_KLB = self._exists(batch, order)[:, 1:].to(states_KLBS.dtype)
+        squares_KLB = (states_KLBS[:, 1:] - states_KLBS[:, :-1]).pow(2).mean(dim=-1)
+        mean_K = (squares_KLB * took_place_KLB).sum(dim=(1, 2)) / took_place_KLB.sum(dim=(1, 2)).clamp(min=1.0)
+        return 0.01 * self.state_change_penalty * mean_K
 
     def read_every_state(self, batch: Batch, order: Sequence[str] | None = None) -> dict[str, Tensor]:
         """task -> (K, L + 1, B): the prediction before anything and after each application."""
@@ -207,6 +229,16 @@ class MultiModN(Model):
             raise ParamsError(f"the model has no modality '{modality}'; it knows {', '.join(self.encoders)}.")
         return cast(Encoder, self.encoders[modality])
 
+    def _input(self, modality: ModalityShape, batch: Batch) -> Tensor:
+        """(K, B, T_m, D)."""
+        x_KBTD = batch.x[modality.name]
+        if x_KBTD.shape[2:] != (modality.num_steps, modality.width):
+            raise ContractError(
+                f"modality '{modality.name}': inputs of {tuple(x_KBTD.shape[2:])} (steps, width), "
+                f"the model was built for {(modality.num_steps, modality.width)}."
+            )
+        return x_KBTD
+
     def _ends(self, order: Sequence[str] | None) -> list[int]:
         """The number of the state after the last modality of each step."""
         steps = [step for step, _ in self.applications(order)]
@@ -217,20 +249,17 @@ class MultiModN(Model):
             return {}
         *inputs, state = keep_KBW.split(self.dropout_widths, dim=-1)
         keep: dict = {m.name: part for m, part in zip(self.modalities, inputs, strict=True)}
-        keep["state"] = state.unflatten(-1, (self.num_applications, -1)).unbind(2)
+        keep["state"] = state.unflatten(-1, (self.num_applications, -1))
         return keep
 
     def _terms(self, batch: Batch, order: Sequence[str] | None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Targets and weights of every (state, item), task -> (K, R) each; a member's weights sum to 1 over all tasks.
+        """Targets and weights of every (state, item), task -> (K, R) each; a member's weights sum to 1 over all tasks
+        before those that the settings give to tasks.
 
         A state exists if its modality was present; state 0 always. It is compared with the target of its own step.
         """
         applications = list(self.applications(order))
-        exists = [batch.real]
-        for step, name in applications:
-            absent = name not in batch.present
-            exists.append(torch.zeros_like(batch.real) if absent else batch.present[name][:, :, step] & batch.real)
-        exists_KLB = torch.stack(exists, dim=1)
+        exists_KLB = self._exists(batch, order)
         step_of_state = torch.tensor([0, *(step for step, _ in applications)], device=batch.real.device)
         targets, weights = {}, {}
         for task in self.tasks:
@@ -246,7 +275,16 @@ class MultiModN(Model):
             total_K = torch.stack([w.sum(dim=1) for w in weights.values()]).sum(dim=0)
         # A member without a term (a batch of filling rows, or without labels) gets loss 0, not NaN.
         share_K1 = total_K.clamp(min=1.0).reciprocal()[:, None]
-        return targets, {task: weight * share_K1 for task, weight in weights.items()}
+        given = self.task_weights
+        return targets, {task: weight * share_K1 * given.get(task, 1.0) for task, weight in weights.items()}
+
+    def _exists(self, batch: Batch, order: Sequence[str] | None) -> Tensor:
+        """(K, L + 1, B) bool: whether the item is real and its state moved there; of state 0, whether it is real."""
+        exists = [batch.real]
+        for step, name in self.applications(order):
+            absent = name not in batch.present
+            exists.append(torch.zeros_like(batch.real) if absent else batch.present[name][:, :, step] & batch.real)
+        return torch.stack(exists, dim=1)
 
     def _decoded_losses(self, states_KRS: Tensor, targets: dict[str, Tensor], weights: dict[str, Tensor]) -> Tensor:
         per_task = [

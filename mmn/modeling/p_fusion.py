@@ -15,6 +15,7 @@ from mmn.data.dataset import Task
 from mmn.data.errors import ContractError, ParamsError
 from mmn.modeling.architecture import Architecture, Model, loss_terms, outputs_of, to_prediction
 from mmn.modeling.batch import Batch, ModalityShape
+from mmn.modeling.decoding import losses_and_gradients
 from mmn.modeling.layers import MemberMLP
 from mmn.modeling.settings import TrainingSettings
 
@@ -49,6 +50,10 @@ class PFusion(Model):
 
     def forward(self, batch: Batch, keep: Tensor | None = None) -> Tensor:
         """(K, B, outputs)."""
+        return self.network(self._inputs(batch, keep))
+
+    def _inputs(self, batch: Batch, keep: Tensor | None) -> Tensor:
+        """(K, B, I): what the network reads."""
         parts = []
         for m in self.modalities:
             if batch.x[m.name].shape[2:] != (m.num_steps, m.width):
@@ -57,27 +62,34 @@ class PFusion(Model):
                     f"the model was built for {(m.num_steps, m.width)}."
                 )
             parts.append(batch.x[m.name][:, :, : self.steps_read[m.name]].flatten(2))
-        x_KBI = torch.cat(parts, dim=-1)
+        flat = batch.flat
+        x_KBI = flat if flat is not None and flat.shape[-1] == self.dropout_width else torch.cat(parts, dim=-1)
         if keep is not None:
-            x_KBI = x_KBI.mul_(keep) if not x_KBI.requires_grad else x_KBI * keep
+            x_KBI = x_KBI * keep
         if self.mask_bits:
             bits = [batch.present[m.name][:, :, : self.steps_read[m.name]] for m in self.modalities]
             x_KBI = torch.cat([x_KBI, torch.cat(bits, dim=-1).to(x_KBI.dtype)], dim=-1)
-        return self.network(x_KBI)
+        return x_KBI
 
     def losses(self, batch: Batch, keep: Tensor | None = None) -> Tensor:
         """(K,): each member's mean loss over the items with a label."""
-        target_KB = batch.targets[self.task.name][:, :, self.task.read_step if self.task.per_step else 0]
-        known_KB = (~torch.isnan(target_KB) & batch.real).to(target_KB.dtype)
-        terms_KB = loss_terms(self(batch, keep), torch.nan_to_num(target_KB), self.task, self.loss)
-        return (terms_KB * known_KB).sum(dim=1) / known_KB.sum(dim=1).clamp(min=1.0)
+        target_KB, weight_KB = self._terms(batch)
+        return (loss_terms(self(batch, keep), target_KB, self.task, self.loss) * weight_KB).sum(dim=1)
 
+    @torch.no_grad()
     def accumulate_gradients(
         self, batch: Batch, keep: Tensor | None = None, order: Sequence[str] | None = None
     ) -> Tensor:
-        losses = self.losses(batch, keep)
-        losses.sum().backward()
-        return losses.detach()
+        name, (target_KB, weight_KB) = self.task.name, self._terms(batch)
+        networks = {name: self.network}
+        x_KBI = self._inputs(batch, keep)
+        return losses_and_gradients(x_KBI, self.tasks, networks, {name: target_KB}, {name: weight_KB}, self.loss)
+
+    def _terms(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Targets and weights, (K, B); a member's weights sum to 1, or to 0 where no item has a label."""
+        target_KB = batch.targets[self.task.name][:, :, self.task.read_step if self.task.per_step else 0]
+        known_KB = (~torch.isnan(target_KB) & batch.real).to(target_KB.dtype)
+        return torch.nan_to_num(target_KB), known_KB / known_KB.sum(dim=1, keepdim=True).clamp(min=1.0)
 
     def read(self, batch: Batch) -> dict[str, Tensor]:
         return {self.task.name: to_prediction(self(batch), self.task, self.loss)}

@@ -1,56 +1,112 @@
-"""What lets many members train in one program: one row of numbers per member, its own Adam, its own dropout.
+"""What lets many members train in one program: rows of numbers per member, its own Adam, its own dropout.
 
 K members, P parameters of one, B batch, W numbers per item that are subject to dropout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import compress
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+# Numbers of one member from which a parameter is a block of its own: to copy its gradient would cost more than a call.
+LARGE = 8_192
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+
 
 class Packed:
-    """All parameters of a model as one (K, P) matrix; the model's own are views of it. Gradients are gathered likewise.
+    """All parameters of a model as few (K, P) blocks, in which a member is a row; the model's own are views of them.
 
-    Thus a member is a row: clipping, the best checkpoint and Adam (with a step counter of its own, for members whose
-    batches have run out stand still) are each one operation on rows.
+    Large parameters are a block each, the others share one. Thus clipping, the best checkpoint and Adam (with a step
+    counter of its own per member, for members whose batches have run out stand still) are each an operation on rows.
     """
 
     def __init__(self, model: nn.Module, learning_rate: float, clip_norm: float) -> None:
-        self.parameters = list(model.parameters())
-        num_members = self.parameters[0].shape[0]
-        self.values_KP = torch.cat([p.detach().reshape(num_members, -1) for p in self.parameters], dim=1)
-        self.gradients_KP = torch.zeros_like(self.values_KP)
-        first = 0
-        for p in self.parameters:
-            p.data = self.values_KP[:, first : (first := first + p[0].numel())].view(p.shape)
-        self.rows = [nn.Parameter(row) for row in self.values_KP]
-        self.adam = torch.optim.Adam(self.rows, lr=learning_rate, fused=True)
-        self.clip_norm = clip_norm
-        self.best_KP = self.values_KP.clone()
+        parameters = list(model.parameters())
+        K = self.num_members = parameters[0].shape[0]
+        self.large = [p for p in parameters if p[0].numel() >= LARGE]
+        self.small = [p for p in parameters if p[0].numel() < LARGE]
+        self.values = [p.detach().reshape(K, -1).clone() for p in self.large]
+        for p, block_KP in zip(self.large, self.values, strict=True):
+            p.data = block_KP.view(p.shape)
+        if self.small:
+            shared_KP = torch.cat([p.detach().reshape(K, -1) for p in self.small], dim=1)
+            parts = shared_KP.split([p[0].numel() for p in self.small], dim=1)
+            for p, part in zip(self.small, parts, strict=True):
+                p.data = part.view(p.shape)
+            self.values.append(shared_KP)
+        self.best = [block.clone() for block in self.values]
+        self.first_moments = [torch.zeros_like(block) for block in self.values]
+        self.second_moments = [torch.zeros_like(block) for block in self.values]
+        # float32 as torch's own, whatever the parameters are.
+        self.num_steps_K = torch.zeros(K, device=self.values[0].device)
+        # Member by member, block by block: what Adam moves.
+        self.rows = [_rows(blocks) for blocks in (self.values, self.first_moments, self.second_moments)]
+        self.learning_rate, self.clip_norm = learning_rate, clip_norm
 
     def step(self, active: Sequence[bool]) -> None:
         """Clip each member's gradient by its norm and move the active members; the others keep weights and counters."""
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
-        torch.cat([g.flatten(1) for g in gradients], dim=1, out=self.gradients_KP)
+        gradients = self._gradients()
         if self.clip_norm:
-            norm_K1 = torch.linalg.vector_norm(self.gradients_KP, dim=1, keepdim=True)
-            self.gradients_KP.mul_((self.clip_norm / (norm_K1 + 1e-6)).clamp_(max=1.0))
-        for k, row in enumerate(self.rows):
-            row.grad = self.gradients_KP[k] if active[k] else None
-        self.adam.step()
-        for p in self.parameters:
+            norms = torch.stack([torch.linalg.vector_norm(block, dim=1) for block in gradients])
+            norm_K = torch.linalg.vector_norm(norms, dim=0)
+            shrink_K1 = (self.clip_norm / (norm_K + 1e-6)).clamp_(max=1.0)[:, None]
+            # To ask a GPU would be to wait for it.
+            if shrink_K1.device.type != "cpu" or bool((shrink_K1 < 1.0).any()):
+                for block in gradients:
+                    block.mul_(shrink_K1)
+        self.num_steps_K += torch.as_tensor(np.asarray(active), device=self.num_steps_K.device)
+        counters = [counter for counter in self.num_steps_K.unbind() for _ in gradients]
+        moves = np.repeat(np.asarray(active, dtype=bool), len(gradients)).tolist()
+        values, first, second, rows, counters = (
+            list(compress(parts, moves)) for parts in (*self.rows, _rows(gradients), counters)
+        )
+        if rows:
+            torch._fused_adam_(
+                values, rows, first, second, [], counters,
+                lr=self.learning_rate, beta1=BETAS[0], beta2=BETAS[1], weight_decay=0.0, eps=EPSILON,
+                amsgrad=False, maximize=False,
+            )  # fmt: skip
+        for p in (*self.large, *self.small):
             p.grad = None
 
+    def _gradients(self) -> list[Tensor]:
+        """As `values`. A parameter that took no part has a gradient of zeros."""
+
+        def flat(p: Tensor) -> Tensor:
+            return (torch.zeros_like(p) if p.grad is None else p.grad).reshape(self.num_members, -1)
+
+        large = [flat(p).contiguous() for p in self.large]
+        return [*large, torch.cat([flat(p) for p in self.small], dim=1)] if self.small else large
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that decides the steps to come: values, best values, Adam's moments and counters."""
+        named = {
+            f"{name}.{number}": block
+            for name in ("values", "best", "first_moments", "second_moments")
+            for number, block in enumerate(getattr(self, name))
+        }
+        return {**named, "num_steps": self.num_steps_K}
+
+    def load(self, kept: Mapping[str, Tensor]) -> None:
+        for name, tensor in self.state().items():
+            tensor.copy_(kept[name])
+
     def keep_best(self, improved: np.ndarray) -> None:
-        where = torch.from_numpy(np.flatnonzero(improved)).to(self.values_KP.device)
-        self.best_KP.index_copy_(0, where, self.values_KP.index_select(0, where))
+        where = torch.from_numpy(np.flatnonzero(improved)).to(self.num_steps_K.device)
+        for best, values in zip(self.best, self.values, strict=True):
+            best.index_copy_(0, where, values.index_select(0, where))
 
     def restore_best(self) -> None:
-        self.values_KP.copy_(self.best_KP)
+        for best, values in zip(self.best, self.values, strict=True):
+            values.copy_(best)
+
+
+def _rows(blocks: Sequence[Tensor]) -> list[Tensor]:
+    return [row for of_member in zip(*(block.unbind() for block in blocks), strict=True) for row in of_member]
 
 
 class Dropout:
@@ -58,23 +114,29 @@ class Dropout:
 
     16-bit pieces of the generator's words decide, so the chance is exact to 1/65,536; torch's own generator costs
     ten times as much per number on a CPU. A member draws for its real rows only: who else is in the batch, and how
-    long their batches are, changes nothing.
+    long their batches are, changes nothing. chance: one for all, or (W,).
     """
 
     def __init__(
-        self, rngs: Sequence[np.random.Generator], width: int, chance: float, dtype: torch.dtype, device: torch.device
+        self,
+        rngs: Sequence[np.random.Generator],
+        width: int,
+        chance: float | np.ndarray,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
-        self.rngs, self.width, self.chance = rngs, width, chance
+        self.rngs, self.width, self.chance = rngs, width, np.asarray(chance)
         self.dtype, self.device = (np.float64 if dtype == torch.float64 else np.float32), device
         self.buffers: dict[int, np.ndarray] = {}
 
     def draw(self, num_real: Sequence[int], batch_size: int) -> Tensor | None:
         """(K, B, W), overwritten by the next draw of the same batch size; None if nothing is ever dropped."""
-        if not self.chance or not self.width:
+        if not self.chance.any() or not self.width:
             return None
         shape = (len(self.rngs), batch_size, self.width)
         keep = self.buffers.setdefault(batch_size, np.ones(shape, dtype=self.dtype))
-        scale, threshold = keep.dtype.type(1.0 / (1.0 - self.chance)), np.uint16(round(self.chance * 65_536))
+        scale = (1.0 / (1.0 - self.chance)).astype(keep.dtype)
+        threshold = np.round(self.chance * 65_536).astype(np.uint16)
         for k, (rng, rows) in enumerate(zip(self.rngs, num_real, strict=True)):
             if rows:
                 words = rng.bit_generator.random_raw(-(-rows * self.width // 4))

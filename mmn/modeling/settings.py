@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -22,7 +23,12 @@ class TrainingSettings:
         accuracy + AUROC for a binary task and mean squared error for a regression, which has no other. "mse" of a
         binary task is its Brier score.
     select_task: where it is among the tasks, it alone picks the epoch.
+    task_weights: task -> what its loss terms are multiplied by; 1 where none is given.
+    state_change_penalty: MultiModN's, times 0.01 times the mean squared change of the state by an encoder is added to
+        the loss; 0 as in all published runs.
     mask_bits: P-Fusion also reads which modalities are present (a model that learns from absence on purpose).
+    token, blocks, heads, head_size, mlp, mlp_dropout: of the P-Fusion Transformer: width of a token, number of blocks,
+        heads and width of a head, the hidden layer and its own dropout (`dropout` is the blocks').
     """
 
     epochs: int = 100
@@ -42,19 +48,31 @@ class TrainingSettings:
     shuffle_order: bool = False
     select_by: Literal["auto", "bac+auroc", "accuracy", "mse"] = "auto"
     select_task: str = ""
+    task_weights: Mapping[str, float] = field(default_factory=dict)
+    state_change_penalty: float = 0.0
     mask_bits: bool = False
+    token: int = 32
+    blocks: int = 4
+    heads: int = 4
+    head_size: int = 256
+    mlp: int = 128
+    mlp_dropout: float = 0.4
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "hidden", "state"):
+        for name in ("epochs", "batch_size", "hidden", "state", "token", "blocks", "heads", "head_size", "mlp"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"dropout is {self.dropout}; it must be at least 0 and below 1.")
+        for name in ("dropout", "mlp_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0.")
-        for name in ("clip_norm", "patience", "seed"):
+        for name, weight in self.task_weights.items():
+            if not isinstance(weight, int | float) or isinstance(weight, bool) or not weight >= 0:
+                raise ValueError(f"task_weights.{name} is {weight!r}; it must be a number of at least 0.")
+        for name in ("clip_norm", "patience", "seed", "state_change_penalty"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative (0 turns it off).")
 

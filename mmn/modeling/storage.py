@@ -30,9 +30,10 @@ _SCALING = ("shift", "scale", "mean", "trained")
 
 
 def write_model(
-    folder: Path, trained: Trained, provenance: dict[str, Any], featurizers: Mapping[str, str] | None = None
+    folder: Path, trained: Trained, provenance: dict[str, Any], featurizers: Mapping[str, Any] | None = None
 ) -> None:
-    """Write into `folder`, which must be a fresh (temporary) folder. featurizers: modality -> the featurizer's name."""
+    """Write into `folder`, which must be a fresh (temporary) folder. featurizers: modality -> what the embeddings it
+    was trained on are made by (name, settings, weights); others are refused when it predicts."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"model.{name}": p.detach().cpu().contiguous() for name, p in trained.model.state_dict().items()}
     for modality, scaling in trained.scaling.items():
@@ -111,12 +112,15 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise ContractError(f"{path}: not a whole safetensors file ({error}). Make the model again.") from error
 
 
-def _card(trained: Trained, featurizers: Mapping[str, str]) -> dict[str, Any]:
+def _card(trained: Trained, featurizers: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "contract": CONTRACT,
         "architecture": trained.architecture.name,
         "title": trained.architecture.title,
-        "tasks": [dataclasses.asdict(task) | {"published": dict(task.published)} for task in trained.tasks],
+        "tasks": [
+            dataclasses.asdict(task) | {"published": dict(task.published), "early": dict(task.early)}
+            for task in trained.tasks
+        ],
         "modalities": [
             dataclasses.asdict(m) | ({"featurizer": featurizers[m.name]} if m.name in featurizers else {})
             for m in trained.modalities

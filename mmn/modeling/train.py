@@ -17,6 +17,7 @@ from mmn.data.embeddings import Embeddings
 from mmn.data.errors import CohortError, ParamsError
 from mmn.modeling import MODELS, load_model
 from mmn.modeling import metrics as m
+from mmn.modeling.checkpoint import Checkpoint, fingerprint
 from mmn.modeling.inputs import Inputs, Member, check_inputs, fit_scaling, fit_target_range, padded, shapes_of
 from mmn.modeling.packed import Dropout, Packed
 from mmn.modeling.settings import TrainingSettings
@@ -33,16 +34,19 @@ def train(
     settings: TrainingSettings,
     members: Sequence[Member] | None = None,
     progress: Progress = lambda epoch, epochs: None,
+    checkpoint: Checkpoint | None = None,
 ) -> Trained:
     """Train on each member's training items, keep the epoch that is best on its validation, predict its test items.
 
-    members: None = one per fold of the cohort. Encoders run in the order of `embeddings`.
+    members: None = one per fold of the cohort. Encoders run in the order of `embeddings`. checkpoint: where a training
+    that was killed left its state, if it was this one; it goes on from there and ends with the same bytes. The caller
+    removes it when the result is safe.
     Raises ParamsError for an unknown architecture, ContractError where inputs, tasks and cohort do not fit together,
     CohortError where a member has no label to learn a task from. A fold whose training labels are all of one class is
     trained and said so in `notes`; a modality that none of a member's training items has is not used by that member.
     """
     with one_thread():
-        return _Training(cohort, embeddings, tasks, architecture, settings, members).run(progress)
+        return _Training(cohort, embeddings, tasks, architecture, settings, members).run(progress, checkpoint)
 
 
 class _Training:
@@ -107,18 +111,27 @@ class _Training:
         )
         self.packed = Packed(model, settings.learning_rate, settings.clip_norm)
         self.shufflers = [k.rng("shuffle") for k in self.members]
+        chances = settings.dropout if model.dropout_chances is None else model.dropout_chances
         self.dropout = Dropout(
-            [k.rng("dropout") for k in self.members], model.dropout_width, settings.dropout, dtype, self.device
+            [k.rng("dropout") for k in self.members], model.dropout_width, chances, dtype, self.device
         )
         self.orders = np.random.default_rng([settings.seed, 3])
 
-    def run(self, progress: Progress) -> Trained:
+    def run(self, progress: Progress, checkpoint: Checkpoint | None) -> Trained:
         settings, num_members = self.settings, len(self.members)
         best = np.full(num_members, -np.inf)
         since_best = np.zeros(num_members, dtype=int)
         running = np.ones(num_members, dtype=bool)
-        history = []
-        for epoch in range(settings.epochs):
+        history: list[pd.DataFrame] = []
+        first = 0
+        rngs = [*self.shufflers, *self.dropout.rngs, self.orders]
+        if checkpoint is not None:
+            checkpoint.fingerprint = self._fingerprint()
+            if (found := checkpoint.restore(self.packed, rngs)) is not None:
+                first, arrays, earlier = found
+                best, since_best, running = arrays["best"], arrays["since_best"], arrays["running"]
+                history.append(earlier)
+        for epoch in range(first, settings.epochs if running.any() else first):
             losses = self._epoch(running)
             scores = self._validate()
             # Without a validation label there is nothing to choose by: the last epoch stands.
@@ -141,14 +154,30 @@ class _Training:
             progress(epoch + 1, settings.epochs)
             if settings.patience:
                 running &= since_best < settings.patience
-                if not running.any():
-                    break
+            if checkpoint is not None and checkpoint.due(last=epoch + 1 == settings.epochs or not running.any()):
+                arrays = {"best": best, "since_best": since_best, "running": running}
+                checkpoint.save(self.packed, rngs, arrays, pd.concat(history, ignore_index=True), epoch)
+            if not running.any():
+                break
         self.packed.restore_best()
         trained = self.trained
         trained.history = pd.concat(history, ignore_index=True)
         trained.predictions = trained.predict_rows(self.inputs, self.cohort.items["item"].to_numpy(), self.test_rows)
         trained.metrics = self._test_metrics()
         return trained
+
+    def _fingerprint(self) -> str:
+        """Of all that decides the training's result."""
+        inputs = self.inputs
+        members = [
+            (k.fold, k.seed, k.label, [(m, a.tobytes()) for m, a in sorted(k.absent.items())]) for k in self.members
+        ]
+        rows = [np.concatenate(part) for part in (self.train_rows, self.validation_rows, self.test_rows)]
+        return fingerprint(
+            torch.__version__, str(self.device), self.settings, self.trained.architecture.name, self.tasks, members,
+            *rows, inputs.table, inputs.presence, inputs.shift, inputs.inverse_scale,
+            *inputs.targets.values(), *self.packed.values,
+        )  # fmt: skip
 
     def _epoch(self, running: np.ndarray) -> np.ndarray:
         """One pass over every running member's training items. Gives the mean loss per member, (K,)."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
-from mmn.data.errors import ContractError
+from mmn.data.errors import ContractError, ParamsError
 from mmn.modeling.architecture import Architecture, Model
 from mmn.modeling.batch import Batch, ModalityShape
 from mmn.modeling.inputs import Inputs, Member, Scaling, padded
@@ -97,6 +97,54 @@ class Trained:
             device=next(self.model.parameters()).device,
             dtype=next(self.model.parameters()).dtype,
         )
+
+    # One piece of evidence at a time (MultiModN alone): state = start(); state = update(state, ...); read(state).
+
+    def start(self, num_items: int = 1) -> Tensor:
+        """(K, B, S): the state of items of which nothing is known."""
+        with torch.inference_mode():
+            return self._streaming().start(num_items).clone()
+
+    def update(self, state: Tensor, modality: str, x: np.ndarray) -> Tensor:
+        """The state after one more piece of evidence: one step of one modality, as its featurizer gives it.
+
+        x: (B, D), or (K, B, D) where it was fitted per fold; a row of NaN is absent and its item's state stays.
+        """
+        model = self._streaming()
+        model.encoder(modality)  # an unknown name is refused before anything is computed
+        learnt, like = self.scaling[modality], state
+        x = np.asarray(x, dtype=np.float64)
+        if x.shape[-1] != learnt.shift.shape[1] or x.shape[-2] != state.shape[1]:
+            raise ContractError(
+                f"modality '{modality}': evidence of shape {x.shape}, expected {state.shape[1]} items of width "
+                f"{learnt.shift.shape[1]}."
+            )
+        x_KBD = np.broadcast_to(x, (len(self.members), *x.shape[-2:]))
+        present_KB = ~np.isnan(x_KBD).all(axis=-1) & learnt.trained[:, None]
+        scaled = (x_KBD - learnt.shift[:, None]) / learnt.scale[:, None]
+        scaled = np.nan_to_num(np.clip(scaled, 0.0, 1.0) if learnt.clip else scaled, nan=0.0)
+        with one_thread(), torch.inference_mode():
+            return model.update(
+                state,
+                modality,
+                torch.from_numpy(scaled).to(like.device, like.dtype),
+                torch.from_numpy(present_KB).to(like.device),
+            )
+
+    def read(self, state: Tensor) -> dict[str, np.ndarray]:
+        """task -> (K, B): what the state says: P(1), or the target in its unit."""
+        with one_thread(), torch.inference_mode():
+            predicted = self._streaming().predict(state)
+        return {
+            task.name: np.stack([self.to_unit(task, k, p) for k, p in enumerate(predicted[task.name].cpu().numpy())])
+            for task in self.tasks
+        }
+
+    def _streaming(self) -> Any:
+        if not hasattr(self.model, "update"):
+            raise ParamsError(f"{self.architecture.title} has no state to update: it reads all modalities at once.")
+        self.model.eval()
+        return self.model
 
     def predict_rows(self, inputs: Inputs, items: np.ndarray, rows: Sequence[np.ndarray]) -> pd.DataFrame:
         """As `predict`, for each member's own rows."""

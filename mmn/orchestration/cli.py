@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from mmn.orchestration.audit.cli import app as audit_app
 
 app = typer.Typer(
     help="From raw multimodal data to trained, evaluated and auditable models.",
@@ -16,6 +18,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(audit_app, name="audit")
 Raw = Annotated[
     list[str] | None,
     typer.Option(
@@ -148,22 +151,58 @@ def sync() -> None:
 
 
 @app.command()
-def ui(port: int = 3000) -> None:
+def ui(
+    port: int = 3000,
+    host: Annotated[str, typer.Option(help="Where it listens; this machine alone, as it comes.")] = "127.0.0.1",
+    read_only: Annotated[bool, typer.Option("--read-only", help="Look, and start nothing.")] = False,
+    i_have_a_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--i-have-a-proxy",
+            metavar="NAME",
+            help="Others reach this under NAME, through a proxy that asks who they are. Without one, everybody may "
+            "start and delete runs.",
+        ),
+    ] = None,
+) -> None:
     """Open Dagster on this machine only (loopback), with the same assets."""
     from mmn.orchestration.dvc_pipeline import ensure_dvc, write_stages
     from mmn.orchestration.steps import active_datasets, build_steps
+    from mmn.orchestration.ui import command, serve_names
 
+    started = command(host=host, port=port, read_only=read_only, proxied=bool(i_have_a_proxy))
+    serve_names(i_have_a_proxy or ())
     workspace = _workspace()
     workspace.prepare()
-    ensure_dvc(workspace.root)
-    write_stages(workspace, build_steps(active_datasets(workspace)))
-    sync()
-    typer.echo(f"Dagster opens at http://127.0.0.1:{port}; Ctrl-C ends it.")
+    if not read_only:
+        ensure_dvc(workspace.root)
+        write_stages(workspace, build_steps(active_datasets(workspace)))
+        sync()
+    typer.echo(f"Dagster opens at http://{host}:{port}; Ctrl-C ends it.")
     # A script's background job ignores Ctrl-C, and Dagster would then never end: give it back.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.chdir(workspace.root)
-    arguments = ["dev", "-m", "mmn.orchestration.definitions", "-h", "127.0.0.1", "-p", str(port)]
-    os.execv(sys.executable, [sys.executable, "-m", "dagster", *arguments])
+    os.execv(started[0], started)
+
+
+@app.command()
+def promote(
+    model: Annotated[str, typer.Argument(help="A model's key (models/mimic/multitask/multimodn).")],
+    version: Annotated[str, typer.Option(help="The version to make current; none: the newest.")] = "",
+    why: Annotated[str, typer.Option(help="The reason, which is recorded. Without one: say how things stand.")] = "",
+) -> None:
+    """Say which version of a model is the current one and why, or decide it yourself."""
+    from mmn.orchestration.promotion import current_version, decisions_of, model_step
+    from mmn.orchestration.promotion import promote as decide_by_hand
+    from mmn.orchestration.steps import active_datasets, build_steps
+
+    workspace = _workspace()
+    step = model_step(build_steps(active_datasets(workspace)), model)
+    if why:
+        decide_by_hand(workspace, step, version or workspace.hashes.version_of(workspace.root / step.out), why)
+    for decision in decisions_of(workspace.root, step.key):
+        typer.echo(f"{decision.candidate}  {decision.verdict:<15} {decision.why}")
+    typer.echo(f"{current_version(workspace.root, step.key) or 'none'} is current.")
 
 
 @app.command()
@@ -176,6 +215,57 @@ def report() -> None:
     if fresh:
         _say_next(workspace.root)
     _exit(fresh)
+
+
+@app.command()
+def predict(
+    model: Annotated[str, typer.Argument(help="A model's key (models/mimic/multitask/multimodn) or its folder.")],
+    inputs: Annotated[
+        list[str],
+        typer.Option("--input", metavar="MODALITY=FILE", help="An embedding table; what is not given is absent."),
+    ],
+    out: Annotated[Path, typer.Option(help="The parquet to write.")] = Path("predictions.parquet"),
+) -> None:
+    """Predict for embeddings, after every modality and step. Embeddings of another featurizer are refused."""
+    from mmn.data.errors import ParamsError
+    from mmn.orchestration.predict import predict as run_predict
+
+    pairs = {}
+    for text in inputs:
+        name, equals, path = text.partition("=")
+        if not equals or not path:
+            raise ParamsError(f"--input {text}: write it as MODALITY=FILE, for example --input notes=notes.parquet.")
+        pairs[name] = Path(path)
+    folder = Path(model)
+    if not folder.is_dir():
+        folder = _workspace().artifacts / model
+    if not folder.is_dir():
+        raise ParamsError(f"{model}: neither a model's folder nor the key of one that is made here. See `mmn steps`.")
+    for what, number in run_predict(folder, pairs, out).items():
+        typer.echo(f"{what:<18} {number}")
+    typer.echo(f"written            {out}")
+
+
+@app.command()
+def search(
+    model: Annotated[str, typer.Argument(help="A model's key: models/DATASET/TASK SET/ARCHITECTURE.")],
+    sampler: Annotated[
+        Literal["paper", "random", "tpe"], typer.Option(help="paper: its one-at-a-time sweeps.")
+    ] = "paper",
+    settings: Annotated[int, typer.Option(min=2, help="How many settings random and tpe try.")] = 30,
+) -> None:
+    """Look for better training settings by validation scores. A killed search goes on where it was."""
+    from rich.progress import Progress
+
+    from mmn.orchestration.search import search as run_search
+
+    with Progress() as bar:
+        task = bar.add_task("epochs")
+        said, folder = run_search(
+            _workspace(), model, sampler, settings, lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    typer.echo(said)
+    typer.echo(f"written: {folder} (copy choice.yaml into params.yaml to train with it)")
 
 
 @app.command("verify-reference")
@@ -194,6 +284,65 @@ def verify_reference(
     if failed:
         typer.echo(f"{file} is not met within {TOLERANCE:g}: {', '.join(failed)}.", err=True)
     _exit(not failed)
+
+
+@app.command()
+def prune(
+    remove: Annotated[bool, typer.Option("--remove", help="Remove it; the journal says what and who.")] = False,
+    keep: Annotated[list[str] | None, typer.Option(metavar="REV", help="One more git revision to keep.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY", help="Keep of the working tree only these steps and what they read."),
+    ] = None,
+    tips: Annotated[bool, typer.Option("--tips", help="Of history keep only what branches and tags point at.")] = False,
+) -> None:
+    """Show what no kept model needs; remove it only when asked."""
+    from mmn.orchestration.prune import KINDS, find_unneeded
+    from mmn.orchestration.prune import remove as remove_all
+    from mmn.orchestration.steps import active_datasets, build_steps
+
+    workspace = _workspace()
+    table = build_steps(active_datasets(workspace))
+    found = find_unneeded(workspace, table, keep=keep or (), only=only or (), tips=tips)
+    for kind, what in KINDS.items():
+        if items := [item for item in found if item.kind == kind]:
+            typer.echo(f"{sum(item.num_bytes for item in items) / 1e6:>10.1f} MB {len(items):>6}  {what}")
+            for item in items[:10]:
+                typer.echo(f"{'':>20} {item.key or item.path}")
+    if not found:
+        typer.echo("Nothing: all that is here is needed.")
+    elif remove:
+        typer.echo(f"{remove_all(workspace, found) / 1e6:.1f} MB removed; journal.jsonl says what.")
+    else:
+        typer.echo("Nothing was removed. Type the same with --remove to remove it.")
+
+
+@app.command()
+def generate(
+    name: Annotated[str, typer.Argument(help="Which raw data: mimic, edu, weather2k.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder, or an earlier generated world, which is replaced.")],
+    size: Annotated[str, typer.Option(help="tiny, demo or medium.")] = "demo",
+    seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 7,
+    form: Annotated[str, typer.Option("--format", help="An on-disk format, as mimic's 1.0; none: the usual.")] = "",
+) -> None:
+    """Write a made-up raw world in the real on-disk format, with known ground truth."""
+    from mmn.orchestration.demo import generate_world
+
+    generate_world(name, folder, size, seed, form)
+    typer.echo(f"{folder} is written. Next: mmn run --raw {name}={folder}")
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(help="A data set whose features have a published form: mimic, edu.")],
+    out: Annotated[Path, typer.Argument(help="What to write.")],
+) -> None:
+    """Write a data set's features in the form in which its authors published theirs."""
+    from mmn.orchestration.export import export as run_export
+
+    for what, number in run_export(_workspace(), name, out).items():
+        typer.echo(f"{what:<12} {number}")
+    typer.echo(f"written      {out}")
 
 
 @app.command()
@@ -231,7 +380,7 @@ def _pairs(raw: list[str] | None) -> dict[str, Path]:
 def _say_next(root: Path) -> None:
     typer.echo(f"Report:  {root / 'artifacts' / 'report' / 'index.html'}  (open it in a browser)")
     typer.echo("Dagster: mmn ui   (then http://127.0.0.1:3000)")
-    typer.echo("Lineage: dvc status; keep it with `git add dvc.yaml dvc.lock params.yaml && git commit`")
+    typer.echo("Lineage: dvc status; keep it with `git add dvc.yaml dvc.lock params.yaml journal.jsonl && git commit`")
 
 
 def _exit(success: bool) -> None:

@@ -1,85 +1,92 @@
 """The road in Dagster: one asset per step of the table. The UI, `mmn run` and the stages of `dvc.yaml` load it."""
 
 import base64
-from collections.abc import Mapping
-from pathlib import Path
+import os
+import traceback
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
 from mmn.data.errors import MmnError
+from mmn.orchestration import engines
+from mmn.orchestration.checks import KINDS, Check, CheckFailed, check_known_names, names_of, refuses
 from mmn.orchestration.dvc_pipeline import code_version, read_lock, why_stale
+from mmn.orchestration.operating import Operating, load_operating
+from mmn.orchestration.presentation import description, fixed_metadata, kinds, made_metadata, tags
+from mmn.orchestration.promotion import Decision, decide
+from mmn.orchestration.schedules import ONLY_STALE_TAG, asset_key, automation, condition_of, road_job_of, schedules_of
+from mmn.orchestration.sensors import sensors_of
 from mmn.orchestration.steps import Active, Step, active_datasets, build_steps, check_params
 from mmn.orchestration.sync import known_version
-from mmn.orchestration.walk import Outcome, ProgressFile, walk
+from mmn.orchestration.walk import Outcome, fresh, walk
 from mmn.orchestration.workspace import Workspace, find_workspace
 
-ONLY_STALE_TAG = "mmn/only_stale"
-KINDS = {
-    "raw": "raw", "cohort": "table", "features": "embedding", "autoencoder": "embedding", "model": "model",
-    "scores": "results", "interpretability": "results", "missingness": "results", "report": "html",
-}  # fmt: skip
-# What a step's process needs, imported once by the server it is forked from: 0.2 s a step instead of 2.
-PRELOAD = [
-    "dagster._cli", "dagster._core.storage.event_log", "dagster._core.storage.runs", "dagster._core.storage.schedules",
-    "dagster._core.storage.local_compute_log_manager", "dagster._core.storage.legacy_storage",
-    "dagster._core.storage.root", "dvc.repo", "pyarrow.parquet", "sklearn.model_selection", "matplotlib.figure",
-    "mmn.orchestration.settings", "mmn.orchestration.actions.features", "torch",
-]  # fmt: skip
-
-
-def asset_key(key: str) -> dg.AssetKey:
-    return dg.AssetKey(key.split("/"))
+PROMOTION = "no_worse_than_current"
+# Errors that are not ours may quote a cell of the data; their words are shown to who asks for them on his own machine.
+FULL_ERRORS_VARIABLE = "MMN_FULL_ERRORS"
 
 
 def build_definitions(workspace: Workspace) -> dg.Definitions:
     check_params(workspace.params)
+    operating = load_operating(workspace.root)
+    check_known_names(operating.checks)
     active = active_datasets(workspace)
     steps = build_steps(active)
     return dg.Definitions(
-        assets=[_asset(workspace, step, steps, active) for step in steps.values()],
-        jobs=[dg.define_asset_job("road", selection=dg.AssetSelection.all(), description="The whole road.")]
-        if steps
-        else [],
-        executor=dg.multiprocess_executor.configured(
-            {"max_concurrent": 2, "start_method": {"forkserver": {"preload_modules": PRELOAD}}}
-        ),
+        assets=[_asset(workspace, step, steps, active, operating) for step in steps.values()],
+        jobs=road_job_of(steps),
+        schedules=schedules_of(workspace, steps, active, operating),
+        sensors=[*sensors_of(workspace, steps, operating.new_files), *automation(operating.automation)],
+        executor=engines.executor(operating.engine),
     )
 
 
 def _asset(
-    workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Mapping[str, Active]
+    workspace: Workspace,
+    step: Step,
+    steps: Mapping[str, Step],
+    active: Mapping[str, Active],
+    operating: Operating,
 ) -> dg.AssetsDefinition:
-    key = asset_key(step.key)
+    guarded = step.kind == "model" and operating.promotion.on
 
     @dg.asset(
-        key=key,
+        key=asset_key(step.key),
         deps=[asset_key(dep) for dep in step.deps],
         group_name=step.dataset,
-        description=step.description,
-        kinds={KINDS[step.kind]},
+        description=description(step, active),
+        kinds=kinds(step),
+        tags=tags(step),
+        owners=list(operating.owners),
         code_version=code_version(workspace, step),
-        pool="gpu" if step.need.gpus and Path("/dev/nvidiactl").exists() else None,
-        check_specs=[
-            dg.AssetCheckSpec(
-                "contract",
-                asset=key,
-                blocking=True,
-                description="The output keeps its contract; checked before it is written.",
-            )
-        ],
-        metadata={"dvc stage": step.stage, "path": step.out, "parameters": ", ".join(step.sections) or "none"},
+        pool=engines.pool(step.need, operating.engine),
+        op_tags=engines.op_tags(step.need, operating.engine),
+        retry_policy=engines.retry_policy(operating.engine),
+        automation_condition=condition_of(step, operating.automation),
+        check_specs=[*_check_specs(step, operating), *([_promotion_spec(step)] if guarded else [])],
+        metadata=fixed_metadata(workspace, step, active),
     )
-    def walk_step(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        if context.run.tags.get(ONLY_STALE_TAG) and why_stale(workspace, step, steps, read_lock(workspace)) is None:
-            version = workspace.hashes.version_of(workspace.root / step.out)
-            ProgressFile(workspace, step).unchanged()
-            return _result(Outcome(version=version, inputs={}, summary={"unchanged": True}))
+    def walk_step(context: dg.AssetExecutionContext) -> Iterator[Any]:
         try:
-            _check_known(context.instance, workspace, step, steps)
-            return _result(walk(workspace, step, steps, active))
+            if context.run.tags.get(ONLY_STALE_TAG) and why_stale(workspace, step, steps, read_lock(workspace)) is None:
+                outcome = fresh(workspace, step, steps, active)
+            else:
+                _check_known(context.instance, workspace, step, steps)
+                outcome = walk(workspace, step, steps, active)
+            decision = _decision(workspace, step, steps, active, operating) if guarded else None
+        except CheckFailed as error:
+            yield from (_check_result(step, check) for check in error.checks)
+            raise dg.Failure(description=str(error), allow_retries=False) from error
         except MmnError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
+        except OSError:
+            raise  # a disk or a network that was away: may be retried
+        except Exception as error:
+            if os.environ.get(FULL_ERRORS_VARIABLE):
+                raise
+            raise _without_words(error) from None
+        yield _result(workspace, step, outcome, decision)
 
     return walk_step
 
@@ -98,21 +105,101 @@ def _check_known(instance: dg.DagsterInstance, workspace: Workspace, step: Step,
             )
 
 
-def _result(outcome: Outcome) -> dg.MaterializeResult:
-    metadata: dict[str, Any] = {name: _metadata(value) for name, value in outcome.summary.items()}
+def _decision(
+    workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Mapping[str, Active], operating: Operating
+) -> Decision:
+    dataset = active[step.dataset].dataset
+    tasks = [dataset.task(name) for name in step.options["tasks"]]
+    cohort = workspace.root / steps[f"cohorts/{step.dataset}"].out
+    return decide(workspace, step, tasks, cohort, operating.promotion)
+
+
+def _without_words(error: Exception) -> dg.Failure:
+    """Where it happened, and nothing of what it says."""
+    frames = "".join(traceback.format_tb(error.__traceback__)[-8:])
+    return dg.Failure(
+        description=f"{type(error).__name__}; its words may quote the data and are left out. "
+        f"{FULL_ERRORS_VARIABLE}=1 shows them.",
+        metadata={"where": dg.MetadataValue.md(f"```\n{frames}```")},
+        allow_retries=False,
+    )
+
+
+# What a materialisation says
+
+
+def _result(workspace: Workspace, step: Step, outcome: Outcome, decision: Decision | None) -> dg.MaterializeResult:
+    metadata: dict[str, Any] = made_metadata(workspace, step)
+    metadata |= {name: _metadata(value) for name, value in outcome.summary.items()}
     metadata["version"] = outcome.version
     if outcome.picture is not None:
         data = base64.b64encode(outcome.picture).decode()
         metadata["picture"] = dg.MetadataValue.md(f"![picture](data:image/png;base64,{data})")
-    return dg.MaterializeResult(
-        data_version=dg.DataVersion(outcome.version),
-        metadata=metadata,
-        check_results=[dg.AssetCheckResult(check_name="contract", passed=True)],
-    )
+    results = [_check_result(step, check) for check in outcome.checks]
+    if decision is not None:
+        metadata["promotion"] = f"{decision.verdict}: {decision.why}"
+        results.append(_promotion_result(step, decision))
+    return dg.MaterializeResult(data_version=dg.DataVersion(outcome.version), metadata=metadata, check_results=results)
 
 
 def _metadata(value: Any) -> Any:
     return dg.MetadataValue.json(value) if isinstance(value, dict | list) else value
+
+
+def _check_specs(step: Step, operating: Operating) -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(
+            name,
+            asset=asset_key(step.key),
+            blocking=refuses(name, operating.checks),
+            description=KINDS[name].description,
+        )
+        for name in names_of(step.kind)
+    ]
+
+
+def _check_result(step: Step, check: Check) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=asset_key(step.key),
+        check_name=check.name,
+        passed=check.passed,
+        severity=dg.AssetCheckSeverity.ERROR if check.refuses else dg.AssetCheckSeverity.WARN,
+        description=check.said,
+        metadata={name: _metadata(value) for name, value in check.metadata.items()},
+    )
+
+
+def _promotion_spec(step: Step) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        PROMOTION,
+        asset=asset_key(step.key),
+        description="On no task worse than the current model by more than the margin, on the same folds; else the "
+        "current one stays.",
+    )
+
+
+def _promotion_result(step: Step, decision: Decision) -> dg.AssetCheckResult:
+    rows = [
+        dg.TableRecord(
+            {
+                "task": task.task, "metric": task.metric, "folds": len(task.folds), "items": task.items,
+                "worse by": task.worse_by, "margin": task.margin,
+            }
+        )
+        for task in decision.tasks
+    ]  # fmt: skip
+    return dg.AssetCheckResult(
+        asset_key=asset_key(step.key),
+        check_name=PROMOTION,
+        passed=decision.promoted,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{decision.verdict}: {decision.why}",
+        metadata={
+            "candidate": decision.candidate,
+            "current before": decision.current or "none",
+            **({"comparison": dg.MetadataValue.table(rows)} if rows else {}),
+        },
+    )
 
 
 def road_job() -> dg.JobDefinition:

@@ -10,17 +10,18 @@ from pathlib import Path
 from rich.console import Console
 
 from mmn.data import DATASETS, load_dataset
-from mmn.data.errors import MmnError
+from mmn.data.errors import MmnError, ParamsError
 from mmn.data.files import alive, atomic_path, read_json
 from mmn.orchestration.code import PACKAGE
 from mmn.orchestration.dvc_pipeline import ensure_dvc
+from mmn.orchestration.params import nearest_of
 from mmn.orchestration.run import run
 from mmn.orchestration.workspace import Workspace
 
 SEED = 7
 PARAMS = """\
 # What this study changes from the defaults, which are the papers'. One block per data set: cohort, features (by
-# modality), autoencoder, training, missingness. An unknown key is refused. For example:
+# modality), autoencoder, training, missingness; and mode, modalities, forced. An unknown key is refused. For example:
 # mimic_icu:
 #   cohort:
 #     hour: 24.0
@@ -60,6 +61,21 @@ def generate_worlds(workspace: Workspace, size: str, console: Console) -> None:
         console.print(f"raw/{name}: generated world ({size}) written in {time.monotonic() - started:.0f} s.")
 
 
+def generate_world(name: str, folder: Path, size: str, seed: int, form: str) -> None:
+    """Raises ParamsError for raw data without a generator or a format that it does not write."""
+    makers = {d.raw: d for d in map(load_dataset, DATASETS) if d.generate}
+    if name not in makers:
+        raise ParamsError(f"'{name}' is no raw data that can be generated. {nearest_of(name, sorted(makers))}")
+    dataset = makers[name]
+    assert dataset.generate is not None
+    if not form:
+        dataset.generate(folder, size, seed)
+        return
+    if form not in dataset.formats:
+        raise ParamsError(f"--format {form}: {name} is written as {', '.join(dataset.formats) or 'one format alone'}.")
+    dataset.generate(folder, size, seed, form)
+
+
 def make_workspace(folder: Path) -> Workspace:
     """A folder with git, DVC, `params.yaml` and a link to the code; raw data and artifacts come later."""
     folder = folder.resolve()
@@ -68,7 +84,7 @@ def make_workspace(folder: Path) -> Workspace:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     subprocess.run(["git", "init", "-q", "-b", "main"], cwd=folder, check=True)
     (folder / "params.yaml").write_text(PARAMS)
-    (folder / ".gitignore").write_text("/artifacts/\n/raw/\n/.mmn/\n/.dagster/\n/mmn\n")
+    (folder / ".gitignore").write_text("/artifacts/\n/search/\n/raw/\n/.mmn/\n/.dagster/\n/mmn\n")
     (folder / "mmn").symlink_to(PACKAGE, target_is_directory=True)
     ensure_dvc(folder)
     return Workspace(folder)

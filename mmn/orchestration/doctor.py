@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from mmn.data import DATASETS, load_dataset
-from mmn.orchestration.steps import Active, build_steps, check_params
+from mmn.orchestration.steps import Active, activate, build_steps, check_params
 from mmn.orchestration.workspace import Workspace
 
 
@@ -44,7 +44,15 @@ def examine(workspace: Workspace, raw: Mapping[str, Path]) -> bool:
         if inspection.problem:
             console.print(f"[red]cannot run:[/red] {escape(inspection.problem)}", highlight=False)
         else:
-            active[key] = Active(dataset=dataset, inspection=inspection)
+            active[key] = activate(dataset, inspection, workspace.params)
+            if unread := [
+                m.name for m in dataset.modalities if m.name not in {*active[key].modalities, *inspection.skipped}
+            ]:
+                console.print(
+                    f"there but not read: {', '.join(unread)}; name them in params.yaml under {key}.modalities to read "
+                    "them.",
+                    highlight=False,
+                )
     console.rule()
     if not active:
         console.print("No data set can be walked with these files.")

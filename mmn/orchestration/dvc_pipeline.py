@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,11 @@ from mmn.orchestration.steps import Step
 from mmn.orchestration.workspace import Workspace
 
 # The C parser where PyYAML has it: the lock is read by every step.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BASE_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
-class _Dumper(_BASE_DUMPER):
+class Dumper(_BASE_DUMPER):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
@@ -98,7 +98,7 @@ def read_lock(workspace: Workspace) -> dict[str, Any]:
     path = workspace.root / "dvc.lock"
     if not path.exists():
         return {}
-    return (yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {}).get("stages", {})
+    return (yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}).get("stages", {})
 
 
 def why_stale(workspace: Workspace, step: Step, steps: Mapping[str, Step], lock: Mapping[str, Any]) -> str | None:
@@ -143,22 +143,31 @@ def record(workspace: Workspace, step: Step, inputs: Mapping[str, str], version:
     from dvc.repo import Repo
 
     with Repo(str(workspace.root), _wait_for_lock=True) as repo, repo.lock:
-        out = _described(workspace, step.out)
-        deps = [_described(workspace, path) for path in sorted(inputs)]
-        for dep in deps:
+        entry = entry_of(workspace, step, inputs)
+        for dep in entry["deps"]:
             if dep["md5"] != inputs[dep["path"]]:
                 raise StaleInputError(f"{step.key}: {dep['path']} changed while the step ran. Run it again.")
-        if _save_to_cache(repo, workspace.root / step.out) != version or out["md5"] != version:
+        if _save_to_cache(repo, workspace.root / step.out) != version or entry["outs"][0]["md5"] != version:
             raise StaleInputError(f"{step.key}: {step.out} changed while it was recorded. Run it again.")
-        params = {
-            dotted: section(workspace.params, dotted) for dotted in sorted(present_sections(step, workspace.params))
-        }
-        entry: dict[str, Any] = {"cmd": f"mmn step {step.key}", "deps": deps}
-        if params:
-            entry["params"] = {PARAMS_FILE: params}
-        stages = {**read_lock(workspace), step.stage: entry | {"outs": [out]}}
-        text = yaml.dump({"schema": "2.0", "stages": stages}, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-        write_bytes(workspace.root / "dvc.lock", text.encode())
+        write_lock(workspace, {**read_lock(workspace), step.stage: entry})
+
+
+def entry_of(workspace: Workspace, step: Step, inputs: Iterable[str]) -> dict[str, Any]:
+    """What `dvc.lock` says of the step, from what is on disk now. inputs: the paths that it read."""
+    params = {dotted: section(workspace.params, dotted) for dotted in sorted(present_sections(step, workspace.params))}
+    entry: dict[str, Any] = {
+        "cmd": f"mmn step {step.key}",
+        "deps": [_described(workspace, path) for path in sorted(inputs)],
+    }
+    if params:
+        entry["params"] = {PARAMS_FILE: params}
+    return entry | {"outs": [_described(workspace, step.out)]}
+
+
+def write_lock(workspace: Workspace, stages: Mapping[str, Any]) -> None:
+    """Whoever calls holds DVC's lock."""
+    text = yaml.dump({"schema": "2.0", "stages": dict(stages)}, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    write_bytes(workspace.root / "dvc.lock", text.encode())
 
 
 def _described(workspace: Workspace, path: str) -> dict[str, Any]:

@@ -2,23 +2,47 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from mmn.data.dataset import Dataset
+from mmn.data.errors import ParamsError
 from mmn.featurizers import load_featurizer
 from mmn.featurizers.autoencoder import AutoencoderParams
+from mmn.modeling import MODELS
 from mmn.modeling.settings import MissingnessSettings, TrainingSettings
-from mmn.orchestration.params import resolve, section
+from mmn.orchestration.params import FILE, resolve, section
+
+
+def mode_of(params: dict[str, Any], dataset: Dataset) -> str:
+    """`mode` of the data set's block: clean unless it says otherwise. Raises ParamsError for one it does not have."""
+    mode = params.get(dataset.name, {}).get("mode", dataset.modes[0])
+    if mode not in dataset.modes:
+        raise ParamsError(f"{FILE}: {dataset.name}.mode is {mode!r}; {dataset.name} has {', '.join(dataset.modes)}.")
+    return mode
 
 
 def cohort_settings(params: dict[str, Any], dataset: Dataset) -> Any:
-    where = f"{dataset.name}.cohort"
-    return resolve(dataset.cohort_defaults, section(params, where), where)
+    return _in_mode(dataset.cohort_defaults, params, dataset, f"{dataset.name}.cohort")
 
 
 def featurizer_settings(params: dict[str, Any], dataset: Dataset, modality: str) -> Any:
     where = f"{dataset.name}.features.{modality}"
-    return resolve(load_featurizer(dataset.modality(modality).featurizer).defaults, section(params, where), where)
+    described = dataset.modality(modality)
+    defaults = resolve(load_featurizer(described.featurizer).defaults, dict(described.settings), where)
+    return _in_mode(defaults, params, dataset, where)
+
+
+def _in_mode(defaults: Any, params: dict[str, Any], dataset: Dataset, where: str) -> Any:
+    """The data set's mode reaches everything that has one, so that two are never mixed."""
+    overrides = section(params, where)
+    if isinstance(overrides, dict) and "mode" in overrides:
+        raise ParamsError(
+            f"{FILE}: {where}.mode: the mode is set once, as {dataset.name}.mode, for the whole data set."
+        )
+    if any(field.name == "mode" for field in dataclasses.fields(defaults)):
+        overrides = {**overrides, "mode": mode_of(params, dataset)}
+    return resolve(defaults, overrides, where)
 
 
 def autoencoder_settings(params: dict[str, Any], dataset: Dataset) -> AutoencoderParams:
@@ -26,11 +50,18 @@ def autoencoder_settings(params: dict[str, Any], dataset: Dataset) -> Autoencode
     return resolve(AutoencoderParams(), section(params, where), where)
 
 
-def training_settings(params: dict[str, Any], dataset: Dataset) -> TrainingSettings:
-    """The paper's settings for the data set (Table 3), overridden by `params.yaml`."""
+def training_settings(params: dict[str, Any], dataset: Dataset, architecture: str) -> TrainingSettings:
+    """The paper's settings for the data set (Table 3), overridden by `params.yaml`.
+
+    Both may hold a block per architecture, which stands over what is said of all.
+    """
     where = f"{dataset.name}.training"
-    base = resolve(TrainingSettings(), dict(dataset.training_defaults), where)
-    return resolve(base, section(params, where), where)
+    settings = TrainingSettings()
+    for block in (dict(dataset.training_defaults), section(params, where)):
+        own = {name: value for name, value in block.items() if name in MODELS}
+        settings = resolve(settings, {name: value for name, value in block.items() if name not in own}, where)
+        settings = resolve(settings, own.get(architecture, {}), f"{where}.{architecture}")
+    return settings
 
 
 def missingness_settings(params: dict[str, Any], dataset: Dataset) -> MissingnessSettings:

@@ -14,11 +14,13 @@ from mmn.data import DATASETS, load_dataset
 from mmn.data.dataset import Dataset, Inspection
 from mmn.data.errors import ParamsError, RawFileError
 from mmn.featurizers import FEATURIZERS
-from mmn.modeling import MODELS
+from mmn.modeling import BY_DEFAULT, MODELS, SINGLE_TASK
 from mmn.orchestration.params import check_known, section
 from mmn.orchestration.workspace import Workspace
 
-DATASET_SECTIONS = ("cohort", "features", "autoencoder", "training", "missingness")
+DATASET_SECTIONS = (
+    "mode", "modalities", "forced", "architectures", "cohort", "features", "autoencoder", "training", "missingness",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +64,34 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Active:
-    """A data set whose raw files are here, and what of it can be walked."""
+    """A data set whose raw files are here, and what of it can be walked.
+
+    chosen: the modalities that `params.yaml` names, None for the data set's default ones. forced: modalities that are
+    read even for the tasks whose labels they define. mode: "" is the data set's default one. architectures: what is
+    trained.
+    """
 
     dataset: Dataset
     inspection: Inspection
+    chosen: tuple[str, ...] | None = None
+    forced: tuple[str, ...] = ()
+    mode: str = ""
+    architectures: tuple[str, ...] = BY_DEFAULT
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        return tuple(m.name for m in self.dataset.modalities if m.name not in self.inspection.skipped)
+        """In the order in which models read them: the data set's."""
+        return tuple(
+            modality.name
+            for modality in self.dataset.modalities
+            if modality.name not in self.inspection.skipped
+            and (modality.by_default if self.chosen is None else modality.name in self.chosen)
+        )
+
+    @property
+    def cohort_sources(self) -> tuple[str, ...]:
+        besides = self.dataset.mode_sources.get(self.mode, ())
+        return (*self.dataset.cohort_sources, *(source for source in besides if source in self.inspection.found))
 
     @property
     def task_sets(self) -> dict[str, tuple[str, ...]]:
@@ -83,8 +105,12 @@ class Active:
         }
 
     def modalities_for(self, tasks: Iterable[str]) -> tuple[str, ...]:
-        """Without those that define a label of one of the tasks."""
-        return tuple(name for name in self.modalities if not set(tasks) & set(self.dataset.modality(name).unusable_for))
+        """Without those that define a label of one of the tasks, unless they are forced."""
+        return tuple(
+            name
+            for name in self.modalities
+            if name in self.forced or not set(tasks) & set(self.dataset.modality(name).unusable_for)
+        )
 
 
 def active_datasets(workspace: Workspace) -> dict[str, Active]:
@@ -97,8 +123,22 @@ def active_datasets(workspace: Workspace) -> dict[str, Active]:
             continue
         inspection = dataset.inspect(raw)
         if inspection.problem is None:
-            active[name] = Active(dataset=dataset, inspection=inspection)
+            active[name] = activate(dataset, inspection, workspace.params)
     return active
+
+
+def activate(dataset: Dataset, inspection: Inspection, params: Mapping[str, Any]) -> Active:
+    """With the modalities that `params.yaml` chooses and forces."""
+    block = params.get(dataset.name, {})
+    chosen = block.get("modalities")
+    return Active(
+        dataset=dataset,
+        inspection=inspection,
+        chosen=None if chosen is None else tuple(chosen),
+        forced=tuple(block.get("forced", ())),
+        mode=block.get("mode", ""),
+        architectures=tuple(name for name in MODELS if name in block.get("architectures", BY_DEFAULT)),
+    )
 
 
 def refuse_unusable(raw_name: str, raw: Path) -> list[str]:
@@ -152,13 +192,16 @@ def build_steps(active: Mapping[str, Active]) -> dict[str, Step]:
 
 
 def _raw_steps(raw_name: str, entries: list[Active]) -> list[Step]:
+    """The manifests of the sources that are read, and the tables that are converted once for all of the raw folder."""
     sources: dict[str, tuple[str, ...]] = {}
+    prepared: dict[str, Dataset] = {}
     for entry in entries:
-        used = set(entry.dataset.cohort_sources)
-        for modality in entry.modalities:
-            used |= set(entry.dataset.modality(modality).sources)
+        used = set(entry.cohort_sources)
+        for modality in map(entry.dataset.modality, entry.modalities):
+            prepared |= dict.fromkeys(modality.prepared, entry.dataset)
+            used |= set(modality.sources).union(*(entry.dataset.prepared[name] for name in modality.prepared))
         sources.update({name: patterns for name, patterns in entry.dataset.sources.items() if name in used})
-    return [
+    pins = [
         Step(
             key=f"raw/{raw_name}/{source}",
             kind="raw",
@@ -171,23 +214,39 @@ def _raw_steps(raw_name: str, entries: list[Active]) -> list[Step]:
         )
         for source, patterns in sources.items()
     ]
+    return pins + [
+        Step(
+            key=f"prepared/{raw_name}/{name}",
+            kind="prepared",
+            dataset=raw_name,
+            out=f"artifacts/prepared/{raw_name}/{name}.parquet",
+            description=f"The raw {name}, converted once to the columns that are read.",
+            deps=tuple(f"raw/{raw_name}/{source}" for source in dataset.prepared[name]),
+            raw=raw_name,
+            modules=("mmn.orchestration.actions.prepared", dataset.prepare.split(":")[0]),
+            options={"name": name, "prepare": dataset.prepare},
+            need=Need(cpus=2, mem_gb=4),
+        )
+        for name, dataset in prepared.items()
+    ]
 
 
 def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
     dataset = entry.dataset
     reader = DATASETS[name].split(":")[0]
-    pins = tuple(f"raw/{dataset.raw}/{source}" for source in dataset.cohort_sources)
+    pins = tuple(f"raw/{dataset.raw}/{source}" for source in entry.cohort_sources)
     tables = (reader, f"{reader}.tasks")
+    mode = f"{name}.mode"
     cohort = f"cohorts/{name}"
     yield Step(
         key=cohort,
         kind="cohort",
         dataset=name,
         out=f"artifacts/{cohort}",
-        description=f"{dataset.title}: items, subjects, prediction times, targets and subject-disjoint folds.",
+        description=f"{dataset.title}: items, subjects, prediction times, targets and folds.",
         deps=pins,
         raw=dataset.raw,
-        sections=(f"{name}.cohort",),
+        sections=(mode, f"{name}.cohort"),
         modules=("mmn.orchestration.actions.cohort", reader),
     )
     embedding_of: dict[str, str] = {}
@@ -200,11 +259,15 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
             dataset=name,
             out=f"artifacts/{key}.parquet",
             description=f"{modality.description} One embedding per item, null where absent ({modality.featurizer}).",
-            deps=(cohort, *(f"raw/{dataset.raw}/{source}" for source in modality.sources)),
+            deps=(
+                cohort,
+                *(f"raw/{dataset.raw}/{source}" for source in modality.sources),
+                *(f"prepared/{dataset.raw}/{table}" for table in modality.prepared),
+            ),
             raw=dataset.raw,
-            sections=(f"{name}.cohort", f"{name}.features.{modality_name}"),
+            sections=(mode, f"{name}.cohort", f"{name}.features.{modality_name}"),
             modules=("mmn.orchestration.actions.features", reader, FEATURIZERS[modality.featurizer].split(":")[0]),
-            options={"modality": modality_name},
+            options={"modality": modality_name, "prepared": modality.prepared},
             need=Need(gpus=1 if modality.featurizer in {"text", "image"} else 0, mem_gb=8),
         )
         embedding_of[modality_name] = key
@@ -223,10 +286,10 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 need=Need(gpus=1),
             )
     models: dict[str, list[str]] = {architecture: [] for architecture in MODELS}
-    for architecture in MODELS:
+    for architecture in entry.architectures:
         suffix = "_autoencoded" if dataset.autoencoded and architecture == "p_fusion" else ""
         for task_set, tasks in entry.task_sets.items():
-            if architecture == "p_fusion" and len(tasks) > 1:
+            if architecture in SINGLE_TASK and len(tasks) > 1:
                 continue
             key = f"models/{name}/{task_set}/{architecture}"
             modalities = entry.modalities_for(tasks)
@@ -237,10 +300,16 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 out=f"artifacts/{key}",
                 description=f"{architecture} on {', '.join(tasks)}: all folds trained side by side.",
                 deps=(cohort, *(embedding_of[m] + suffix for m in modalities)),
-                sections=(f"{name}.training",),
+                sections=(mode, f"{name}.training"),
                 modules=("mmn.orchestration.actions.model", MODELS[architecture].split(":")[0]),
                 tables=tables,
-                options={"architecture": architecture, "tasks": tasks, "modalities": modalities, "task_set": task_set},
+                options={
+                    "architecture": architecture,
+                    "tasks": tasks,
+                    "modalities": modalities,
+                    "task_set": task_set,
+                    "forced": tuple(m for m in modalities if set(tasks) & set(dataset.modality(m).unusable_for)),
+                },
                 need=Need(gpus=1),
             )
             models[architecture].append(key)
@@ -252,8 +321,11 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         out=f"artifacts/results/{name}/scores",
         description="Every model and floor on every task, with intervals over folds and over subjects.",
         deps=(cohort, *embeddings, *(key for keys in models.values() for key in keys)),
-        sections=(f"{name}.training",),
-        modules=("mmn.orchestration.actions.scores",),
+        sections=(mode, f"{name}.training"),
+        modules=(
+            "mmn.orchestration.actions.scores",
+            *([dataset.binarise.split(":")[0]] if dataset.binarise else []),
+        ),
         tables=tables,
         options={"modalities": entry.modalities},
     )
@@ -264,9 +336,35 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         out=f"artifacts/results/{name}/interpretability",
         description="What each modality contributes alone (IMC), how predictions move step by step (CP); aggregates.",
         deps=(cohort, *embeddings, *models["multimodn"]),
+        sections=(mode,),
         modules=("mmn.orchestration.actions.interpretability",),
         tables=tables,
     )
+    if any(task.early for task in dataset.tasks if task.name not in entry.inspection.skipped) and models["multimodn"]:
+        suffix = "_autoencoded" if dataset.autoencoded else ""
+        yield Step(
+            key=f"results/{name}/early",
+            kind="early",
+            dataset=name,
+            out=f"artifacts/results/{name}/early",
+            description="How good predictions are when a part of the series has been seen: MultiModN read earlier, "
+            "P-Fusion trained anew on that part.",
+            deps=tuple(
+                dict.fromkeys(
+                    [
+                        cohort,
+                        *embeddings,
+                        *(embedding_of[m] + suffix for m in entry.modalities),
+                        *models["multimodn"],
+                    ]
+                )
+            ),
+            sections=(mode, f"{name}.training"),
+            modules=("mmn.orchestration.actions.early",),
+            tables=tables,
+            options={"modalities": entry.modalities, "suffix": suffix},
+            need=Need(gpus=1),
+        )
     if dataset.missingness is not None and dataset.missingness[0] in entry.modalities:
         modality_name, task = dataset.missingness
         if task not in entry.inspection.skipped:
@@ -278,7 +376,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 out=f"artifacts/results/{name}/missingness",
                 description=f"{task} with {modality_name} missing not at random in training: who learns from absence?",
                 deps=(cohort, *(embedding_of[m] for m in modalities)),
-                sections=(f"{name}.training", f"{name}.missingness"),
+                sections=(mode, f"{name}.training", f"{name}.missingness"),
                 modules=("mmn.orchestration.actions.missingness",),
                 tables=tables,
                 options={"modality": modality_name, "task": task, "modalities": modalities},
@@ -293,6 +391,7 @@ def check_params(params: Mapping[str, Any]) -> None:
         cohort_settings,
         featurizer_settings,
         missingness_settings,
+        mode_of,
         training_settings,
     )
 
@@ -303,10 +402,45 @@ def check_params(params: Mapping[str, Any]) -> None:
         dataset = load_dataset(name)
         for part in block:
             check_known(part, DATASET_SECTIONS, name)
+        mode_of(dict(params), dataset)
+        modalities = [modality.name for modality in dataset.modalities]
+        for part, known in (("modalities", modalities), ("forced", modalities), ("architectures", list(MODELS))):
+            if not isinstance(block.get(part, []), list):
+                raise ParamsError(f"params.yaml: {name}.{part} must be a list; known: {', '.join(known)}.")
+            for value in block.get(part, []):
+                check_known(value, known, f"{name}.{part}")
+        _check_forced(dataset, block.get("modalities"), block.get("forced", []))
         for modality in section(dict(params), f"{name}.features"):
             check_known(modality, [m.name for m in dataset.modalities], f"{name}.features")
             featurizer_settings(dict(params), dataset, modality)
+        for setting in dataset.shared_settings:
+            given = {m: getattr(featurizer_settings(dict(params), dataset, m), setting) for m in modalities}
+            if len(set(given.values())) > 1:
+                told = ", ".join(f"{modality}: {value}" for modality, value in given.items())
+                raise ParamsError(f"params.yaml: {name}.features: {setting} must be the same for all; it is {told}.")
         cohort_settings(dict(params), dataset)
         autoencoder_settings(dict(params), dataset)
-        training_settings(dict(params), dataset)
+        for architecture in MODELS:
+            training_settings(dict(params), dataset, architecture)
         missingness_settings(dict(params), dataset)
+
+
+def _check_forced(dataset: Dataset, chosen: list[str] | None, forced: list[str]) -> None:
+    """A modality that is asked for is read, or the file is refused: never left out without a word."""
+    where = f"params.yaml: {dataset.name}"
+    if chosen is not None and not chosen:
+        raise ParamsError(f"{where}.modalities is empty: name at least one, or leave it out for the default ones.")
+    for name in forced:
+        modality = dataset.modality(name)
+        if not modality.unusable_for:
+            raise ParamsError(f"{where}.forced: {name} defines no label, so there is nothing to force. Leave it out.")
+        if not (modality.by_default if chosen is None else name in chosen):
+            raise ParamsError(f"{where}.forced: {name} is not read. Name it under {dataset.name}.modalities as well.")
+    for name in chosen or ():
+        unusable = dataset.modality(name).unusable_for
+        if name not in forced and all(task.name in unusable for task in dataset.tasks):
+            raise ParamsError(
+                f"{where}.modalities: {name} is unusable for every task, {', '.join(unusable)}: "
+                f"{'; '.join(dict.fromkeys(unusable.values()))}. Leave it out; to read it all the same, which each "
+                f"model's card will say, add `forced: [{name}]`."
+            )

@@ -5,19 +5,26 @@ Dagster's assets and DVC's stages both come here, which is why they leave the sa
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmn.data.errors import MmnError, StaleInputError
 from mmn.data.files import atomic_path, read_provenance, write_json
-from mmn.orchestration.dvc_pipeline import dep_paths, present_sections, record
+from mmn.orchestration.checks import Check, check_result, names_of, recall, remember
+from mmn.orchestration.dvc_pipeline import code_version, dep_paths, present_sections, record
+from mmn.orchestration.journal import step_done
+from mmn.orchestration.operating import load_operating
 from mmn.orchestration.params import section
 from mmn.orchestration.steps import Active, Step
 from mmn.orchestration.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mmn.modeling.checkpoint import Checkpoint
 
 Progress = Callable[[int, int], None]
 
@@ -38,6 +45,13 @@ class Job:
         """Where another step's output lies."""
         return self.workspace.root / self.steps[key].out
 
+    def checkpoint(self, name: str) -> Checkpoint:
+        """Where a training of this step keeps its state; gone when the step is recorded."""
+        from mmn.modeling.checkpoint import Checkpoint
+
+        code = code_version(self.workspace, self.step)
+        return Checkpoint(self.workspace.checkpoints / self.step.stage / f"{name.replace(' ', '_')}-{code}.safetensors")
+
     @property
     def raw(self) -> Path:
         assert self.step.raw is not None
@@ -47,12 +61,14 @@ class Job:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """version: of the bytes written. inputs: path -> version of what was read. summary: counts for people to read.
-    picture: a small PNG, where one says more than words."""
+    picture: a small PNG, where one says more than words. checks: what was checked of the bytes, all that refuse passed.
+    """
 
     version: str
     inputs: dict[str, str]
     summary: dict[str, Any] = field(default_factory=dict)
     picture: bytes | None = None
+    checks: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,23 +88,44 @@ def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Ma
     report = ProgressFile(workspace, step)
     work = import_module(f"mmn.orchestration.actions.{step.kind}").run
     with report, atomic_path(workspace.root / step.out) as temporary:
-        done: Work = work(
-            Job(
-                step=step,
-                steps=steps,
-                workspace=workspace,
-                active=active,
-                out=temporary,
-                provenance=_provenance(workspace, step, steps, inputs),
-                progress=report.progress,
-            )
+        job = Job(
+            step=step,
+            steps=steps,
+            workspace=workspace,
+            active=active,
+            out=temporary,
+            provenance=_provenance(workspace, step, steps, inputs),
+            progress=report.progress,
         )
+        done: Work = work(job)
+        checks = check_result(job, load_operating(workspace.root).checks)
         for path, seen in inputs.items():
             if workspace.hashes.version_of(workspace.root / path) != seen:
                 raise StaleInputError(f"{step.key}: {path} changed while the step ran. Run it again.")
     version = workspace.hashes.version_of(workspace.root / step.out)
     record(workspace, step, inputs, version)
-    return Outcome(version=version, inputs=inputs, summary=done.summary, picture=done.picture)
+    step_done(workspace, step, inputs, version)
+    shutil.rmtree(workspace.checkpoints / step.stage, ignore_errors=True)
+    remember(workspace.checks, step.stage, version, checks)
+    return Outcome(version=version, inputs=inputs, summary=done.summary, picture=done.picture, checks=checks)
+
+
+def fresh(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Mapping[str, Active]) -> Outcome:
+    """What `walk` would return of a step that need not run: the checks of its version, made now if never here."""
+    path = workspace.root / step.out
+    version = workspace.hashes.version_of(path)
+    checks = recall(workspace.checks, step.stage, version, names_of(step.kind))
+    if checks is None:
+        report = ProgressFile(workspace, step)
+        provenance = read_provenance(path) or {}
+        job = Job(
+            step=step, steps=steps, workspace=workspace, active=active, out=path, provenance=provenance,
+            progress=report.progress,
+        )  # fmt: skip
+        checks = check_result(job, load_operating(workspace.root).checks)
+        remember(workspace.checks, step.stage, version, checks)
+    ProgressFile(workspace, step).unchanged()
+    return Outcome(version=version, inputs={}, summary={"unchanged": True}, checks=checks)
 
 
 def _provenance(

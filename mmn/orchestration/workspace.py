@@ -52,6 +52,21 @@ class Workspace:
         return self.root / ".mmn" / "progress"
 
     @property
+    def shards(self) -> Path:
+        """Finished pieces of long featurizations, so that a killed one goes on. A cache: removing it costs time."""
+        return self.root / ".mmn" / "shards"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The state of trainings that are under way."""
+        return self.root / ".mmn" / "checkpoints"
+
+    @property
+    def checks(self) -> Path:
+        """What was checked of each step's version."""
+        return self.root / ".mmn" / "checks"
+
+    @property
     def dagster_home(self) -> Path:
         return self.root / ".dagster"
 
@@ -125,12 +140,16 @@ class HashCache:
 
     def known(self, files: Iterable[Path]) -> dict[Path, dict[str, Any]]:
         """What is recorded of those files whose stamp is still the same: at least `md5`."""
-        found = {}
+        names = {str(file): file for file in files}
+        ordered, found = list(names), {}
         with self._open() as connection:
-            for file in files:
-                row = connection.execute("SELECT stamp, value FROM entry WHERE path = ?", (str(file),)).fetchone()
-                if row and row[0] == _stamp(file):
-                    found[file] = json.loads(row[1])
+            for first in range(0, len(names), 500):
+                block = ordered[first : first + 500]
+                marks = ",".join("?" * len(block))
+                rows = connection.execute(f"SELECT path, stamp, value FROM entry WHERE path IN ({marks})", block)
+                for name, stamp, value in rows:
+                    if stamp == _stamp(names[name]):
+                        found[names[name]] = json.loads(value)
         return found
 
     def remember(self, entries: Mapping[Path, dict[str, Any]]) -> None:
@@ -160,7 +179,7 @@ class HashCache:
             return self.md5_of([path])[path]
         if not path.is_dir():
             raise FileNotFoundError(path)
-        md5s = self.md5_of(file for file in path.rglob("*") if file.is_file())
+        md5s = self.md5_of(Path(folder, name) for folder, _, names in os.walk(path) for name in names)
         return version_of_listing({file.relative_to(path).as_posix(): md5 for file, md5 in md5s.items()})
 
     @contextlib.contextmanager

@@ -1,7 +1,10 @@
 """The two contracts that pass between rooms: they survive the disk, and refuse what breaks them."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -74,7 +77,7 @@ def test_a_subject_on_two_sides_of_a_fold_is_refused():
     row = folds.index[(folds["fold"] == 0) & (folds["split"] == "train")][0]
     folds.loc[row, "split"] = "test"
     broken = Cohort(items=cohort.items, targets={}, folds=folds)
-    with pytest.raises(ContractError, match="1 subjects sit on two sides of one fold"):
+    with pytest.raises(ContractError, match="1 values of `subject` sit on two sides of one fold"):
         check_cohort(broken, "cohorts/x")
 
 
@@ -126,3 +129,31 @@ def test_a_scaler_ignores_what_is_unknown_and_fills_it_with_the_training_mean():
     np.testing.assert_allclose(scaler(np.array([[4.0, 9.0]])), [[2, 0]], atol=1e-6)
     minmax = fit_scaler(rows, "minmax")
     np.testing.assert_allclose(minmax(np.array([[2.0, 5.0], [9.0, 7.0]])), [[0.5, 0], [1, 0]], atol=1e-6)
+
+
+def test_folds_may_be_grouped_otherwise_only_where_a_note_says_so(tmp_path):
+    cohort = make_cohort()
+    items = cohort.items.assign(admission=cohort.items["item"])
+    folds = subject_folds(items.assign(subject=items["admission"]), np.zeros(len(items), dtype=int), 5, 0)
+    grouped = dataclasses.replace(cohort, items=items, folds=folds, fold_group="admission")
+    with pytest.raises(ContractError, match="a note must say so"):
+        check_cohort(grouped, "c")
+    said = dataclasses.replace(grouped, notes=("folds are by admission: a patient may be on two sides",))
+    check_cohort(said, "c")
+    write_cohort(tmp_path / "c", said, {})
+    assert read_cohort(tmp_path / "c").fold_group == "admission"
+    with pytest.raises(ContractError, match="of `subject` sit on two sides"):
+        check_cohort(dataclasses.replace(said, fold_group="subject"), "c")
+
+
+def test_what_was_set_aside_is_in_the_table_beside_its_item(tmp_path):
+    items = np.array(["a", "b", "c"], dtype=object)
+    made = embeddings_from_rows(items, np.ones((3, 2)), np.array([True, False, True]))
+    aside = pd.DataFrame(
+        {"item": ["b", "c", "c"], "source": ["x", "y", "z"], "reason": ["image empty", "not a JPEG", "image empty"]}
+    )
+    write_embeddings(tmp_path / "e.parquet", made, {}, aside)
+    assert pq.read_table(tmp_path / "e.parquet")["set_aside"].to_pylist() == [
+        None, "image empty", "image empty; not a JPEG",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(read_embeddings(tmp_path / "e.parquet").present, made.present)

@@ -20,8 +20,10 @@ from mmn.data.edu.contracts import TABLES, check_table, columns_of
 from mmn.data.edu.filter import early_grades, fail_probability
 from mmn.data.edu.generator import write_world
 from mmn.data.edu.performance import moving_average, weekly_performance
-from mmn.data.edu.reader import click_evidence, read_course
+from mmn.data.edu.reader import read_course
+from mmn.data.edu.students import read_students
 from mmn.data.errors import CohortError, ParamsError
+from mmn.data.evidence import CLICK_STREAMS, CLICK_TYPES
 from mmn.data.files import read_json, version_of
 
 FILTERS = ("crossfit", "train_fold", "no_submission", "none")
@@ -41,6 +43,21 @@ def cohorts(world):
 
 def grades_of(world: Path) -> pd.DataFrame:
     return pd.read_csv(world / "grade" / "dsp-001.csv.gz", dtype={"user_id": str}).set_index("user_id")
+
+
+def seen(raw: Path, cohort, streams=("video", "problem")) -> pd.DataFrame:
+    """Every click of the cohort's students: `item`, `week`."""
+    blocks = EDU.read_evidence(raw, "video", cohort, EduCohortParams()).blocks()
+    codes = [CLICK_STREAMS.index(name) for name in streams]
+    log = pd.concat([pd.DataFrame({"item": b.item, "week": b.week})[np.isin(b.stream, codes)] for b in blocks])
+    return log.assign(item=cohort.items["item"].to_numpy()[log["item"]])
+
+
+def checks_of(raw: Path, cohort):
+    """The submissions of the cohort's students, and the course."""
+    students = read_students(read_course(raw))
+    place = cohort.items["item"].to_numpy()
+    return students.checks.of_items(pd.Index(place).get_indexer(students.course.users)), students.course
 
 
 def edited(world: Path, tmp_path: Path, name: str, change) -> Path:
@@ -96,9 +113,7 @@ def test_prediction_time_is_the_end_of_the_week_that_is_read(cohorts):
 
 def test_stays_active_counts_the_events_of_later_weeks(world, cohorts):
     cohort = cohorts["none"]
-    events = read_course(world).events
-    events = events[events["stream"] != "forum"].assign(user_id=lambda frame: frame["user_id"].astype(str))
-    last = events.groupby("user_id")["week"].max()[cohort.items["item"]].to_numpy()
+    last = seen(world, cohort).groupby("item")["week"].max()[cohort.items["item"]].to_numpy()
     target = cohort.targets["stays_active"]
     np.testing.assert_array_equal(target[:, :-1] == 1, last[:, None] > np.arange(9))
 
@@ -125,8 +140,8 @@ def test_the_moving_average_is_the_mean_of_the_last_weeks_that_there_are(weekly,
 @pytest.mark.parametrize("window", [1, 3, 10])
 def test_next_week_performance_is_the_average_one_week_ahead(world, window):
     cohort = build_cohort(world, EduCohortParams(filter="none", moving_average_weeks=window))
-    evidence = click_evidence(read_course(world), cohort.items)
-    average = moving_average(weekly_performance(evidence, cohort.items["item"].to_numpy()).mean(), window)
+    checks, course = checks_of(world, cohort)
+    average = moving_average(weekly_performance(checks, course.schedule, len(cohort), 10).mean(), window)
     target = cohort.targets["next_week_performance"]
     np.testing.assert_allclose(target[:, :-1], average[:, 1:])
     assert np.isnan(target[:, -1]).all()
@@ -148,8 +163,8 @@ def test_baselines_are_the_rules_read_at_the_read_step(world, cohorts):
     target = cohort.targets["next_week_performance"]
     # The average of week t is what the target at t - 1 was.
     np.testing.assert_allclose(rules.loc["next_week_performance", "prediction"], target[:, READ_STEP - 1])
-    events = read_course(world).events
-    now = events[(events["week"] == READ_STEP) & (events["stream"] != "forum")]["user_id"].astype(str)
+    events = seen(world, cohort)
+    now = events[events["week"] == READ_STEP]["item"]
     np.testing.assert_array_equal(rules.loc["stays_active", "prediction"] == 1, cohort.items["item"].isin(set(now)))
 
 
@@ -169,7 +184,8 @@ def test_filters_count_whom_they_remove_and_remove_mostly_those_who_fail(cohorts
 def test_the_filter_removes_at_its_threshold(world, cohorts):
     everyone = cohorts["none"]
     names = everyone.items["item"].to_numpy()
-    grades = early_grades(click_evidence(read_course(world), everyone.items), names)
+    checks, course = checks_of(world, everyone)
+    grades = early_grades(checks, course.schedule, len(everyone))
     probability = fail_probability(grades, everyone.targets["pass_course"], 0)
     np.testing.assert_array_equal(cohorts["crossfit"].items["item"], names[probability < 0.99])
 
@@ -179,8 +195,8 @@ def test_the_train_fold_filter_knows_no_label_of_a_held_out_student(world, cohor
     from mmn.data.edu.filter import fail_probability_by_fold
 
     everyone = cohorts["none"]
-    names = everyone.items["item"].to_numpy()
-    grades = early_grades(click_evidence(read_course(world), everyone.items), names)
+    checks, course = checks_of(world, everyone)
+    grades = early_grades(checks, course.schedule, len(everyone))
     passed = everyone.targets["pass_course"]
     train, test = everyone.rows(0, "train"), everyone.rows(0, "test")
     other = passed.copy()
@@ -234,16 +250,18 @@ def test_a_load_only_course_goes_the_same_road(tmp_path):
     write_world(tmp_path / "raw", 120, 1, load_only=True)
     cohort = build_cohort(tmp_path / "raw", EduCohortParams(filter="no_submission"))
     check_cohort(cohort, "load only")
-    evidence = EDU.read_evidence(tmp_path / "raw", "video", cohort, EduCohortParams())
-    video = evidence.events[evidence.events["stream"] == "video"]
-    assert set(video["event_type"]) == {"Video.Load"}
+    for block in EDU.read_evidence(tmp_path / "raw", "video", cohort, EduCohortParams()).blocks():
+        video = block.stream == CLICK_STREAMS.index("video")
+        assert set(block.event[video]) == {CLICK_TYPES.index("Video.Load")}
+        assert np.isnan(block.facts["current_time"]).all()
 
 
 def test_evidence_holds_the_cohorts_students_and_no_others(world, cohorts):
     cohort = cohorts["crossfit"]
     evidence = EDU.read_evidence(world, "problem", cohort, EduCohortParams())
-    assert set(evidence.events["item"].astype(str)) == set(cohort.items["item"])
-    assert set(evidence.events["stream"]) == {"video", "problem", "forum"}
+    blocks = list(evidence.blocks())
+    assert set(np.concatenate([block.item for block in blocks])) == set(range(len(cohort)))
+    assert set(np.concatenate([block.stream for block in blocks])) == {0, 1, 2}
     assert list(evidence.schedule.columns) == ["content", "stream", "week", "date", "duration", "grade_max"]
 
 
@@ -256,7 +274,7 @@ def test_the_same_size_and_seed_give_the_same_bytes(tmp_path):
 def test_the_world_tells_the_truth_of_itself(world):
     truth = read_json(world / "GENERATED.json")
     assert truth["generated"] is True and truth["num_students"] == 300
-    with pytest.raises(ParamsError, match="unknown size 'huge'; known: tiny, demo, medium"):
+    with pytest.raises(ParamsError, match="unknown size 'huge'; known: tiny, demo, dsp, medium"):
         EDU.generate(world / "x", "huge", 0)
 
 
@@ -277,7 +295,7 @@ def test_the_world_looks_like_the_course_it_stands_for(tmp_path):
     assert 0.3 < cohort.excluded["two-week filter (crossfit)"] / 700 < 0.5
     stays = cohort.targets["stays_active"].mean(axis=0)
     assert stays[0] > 0.9 and stays[-2] < 0.7
-    clicks = read_course(tmp_path).events.groupby("user_id", observed=True).size()
+    clicks = seen(tmp_path, build_cohort(tmp_path, EduCohortParams(filter="none"))).groupby("item").size()
     assert clicks.quantile(0.99) > 5 * clicks.median()
 
 

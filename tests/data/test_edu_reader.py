@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from mmn.data.cohort import Cohort
 from mmn.data.edu import EDU
+from mmn.data.edu.clicks import read_clicks
+from mmn.data.edu.params import EduCohortParams
+from mmn.data.edu.prepared import prepare
 from mmn.data.edu.reader import read_course
+from mmn.data.edu.students import read_students
 from mmn.data.errors import CohortError, ContractError, MmnError, RawFileError
+from mmn.data.evidence import CLICK_STREAMS
 from mmn.data.manifest import files_of, make_manifest
 
 COURSE = "dsp-001"
@@ -34,6 +42,37 @@ def table(raw: Path, name: str) -> Path:
     return raw / "metadata.csv" if name == "metadata" else raw / name / f"{COURSE}.csv.gz"
 
 
+def log_of(raw: Path, course: str = "", **settings) -> pd.DataFrame:
+    """The clean log of everyone with a grade row."""
+    return blocks_of(raw, course, **settings)[0]
+
+
+def read_all(raw: Path) -> None:
+    """Every table, as the cohort does; and the log again, as the prepared table does: both must refuse alike."""
+    with pytest.raises(MmnError) as first:
+        read_students(read_course(raw))
+    try:
+        prepare(raw, "events", raw.parent / "events.parquet", {}, lambda done, total: None)
+    except MmnError as error:
+        assert str(error) == str(first.value)
+    assert not list(raw.parent.glob(".*.tmp"))
+    raise first.value
+
+
+def blocks_of(raw: Path, course: str = "", block_rows: int = 1 << 19, mode: str = "clean"):
+    students = read_students(read_course(raw, course, mode=mode))
+    users = students.course.users.to_numpy()
+    items = pd.DataFrame({"item": users, "course": students.course.name})
+    cohort = Cohort(items=items, targets={}, folds=pd.DataFrame(), num_steps=students.course.weeks)
+    evidence = read_clicks(raw, cohort, EduCohortParams(mode=mode), {}, block_rows)
+    blocks = list(evidence.blocks())
+    names = ("item", "week", "time", "stream", "event", "content")
+    frames = [pd.DataFrame({**{n: getattr(block, n) for n in names}, **block.facts}) for block in blocks]
+    counts = sum((Counter(block.quarantined) for block in blocks), Counter())
+    log = pd.concat(frames, ignore_index=True)
+    return log.assign(item=users[log["item"]], stream=np.array(CLICK_STREAMS)[log["stream"]]), counts, students
+
+
 def edit(raw: Path, name: str, change) -> None:
     path = table(raw, name)
     frame = pd.read_csv(path, dtype={"user_id": str, "id": str, "video_id": str, "problem_id": str})
@@ -41,25 +80,26 @@ def edit(raw: Path, name: str, change) -> None:
 
 
 def test_every_click_is_kept_or_counted(world):
-    course = read_course(world)
-    for stream in ("video", "problem"):
+    log, counts, students = blocks_of(world)
+    for stream in ("video", "problem", "forum"):
         total = len(pd.read_csv(table(world, f"{stream}_event")))
-        kept = int((course.events["stream"] == stream).sum())
-        counted = sum(n for reason, n in course.quarantined.items() if reason.startswith(f"{stream} events"))
+        kept = int((log["stream"] == stream).sum())
+        counted = sum(n for reason, n in counts.items() if reason.startswith(f"{stream} events"))
         assert kept + counted == total
-    assert {reason.split(": ")[1] for reason in course.quarantined} >= {
+    assert students.quarantined == dict(counts)  # the cohort's pass and the features' count the same
+    assert {reason.split(": ")[1] for reason in counts} >= {
         "outside the course's dates", "of a type that is not used", "student without a grade row", "repeated",
     }  # fmt: skip
 
 
 def test_the_log_is_sorted_and_lies_in_the_weeks_of_the_course(world):
     course = read_course(world)
-    events = course.events
+    log = log_of(world)
     assert course.start == pd.Timestamp("2013-02-18") and course.num_weeks == 10
-    assert events["week"].between(0, 9).all()
-    assert ((events["time"] - course.start).dt.days // 7 == events["week"]).all()
-    assert (events.groupby("user_id", observed=True)["time"].diff().dropna() >= pd.Timedelta(0)).all()
-    assert not events["event_type"].isin(["Video.Error"]).any()
+    assert log["week"].between(0, 9).all()
+    assert ((log["time"] - course.start.timestamp()) // (7 * 86_400) == log["week"]).all()
+    assert (log.groupby("item")["time"].diff().dropna() >= 0).all()
+    assert (log["item"] != log["item"].shift()).sum() == log["item"].nunique()  # a student's clicks lie together
 
 
 def test_a_video_and_a_problem_may_share_a_number(world):
@@ -73,16 +113,20 @@ def test_two_students_may_submit_in_the_same_second_but_one_may_not_twice(raw):
         other = frame[frame["user_id"] != first["user_id"].iloc[0]]["user_id"].iloc[0]
         return pd.concat([frame, first, first.assign(user_id=other)])
 
-    before = read_course(raw)
+    before, counts, _ = blocks_of(raw)
     edit(raw, "problem_event", change)
-    after = read_course(raw)
-    assert len(after.events) == len(before.events) + 1
-    assert after.quarantined["problem events: repeated"] == before.quarantined["problem events: repeated"] + 1
+    after, counts_after, _ = blocks_of(raw)
+    assert len(after) == len(before) + 1
+    assert counts_after["problem events: repeated"] == counts["problem events: repeated"] + 1
+    # The published cleaning leaves the student out: of the two, whose row comes first in the file keeps it.
+    published, counts_published, _ = blocks_of(raw, mode="compat")
+    assert counts_published["problem events: repeated"] > counts_after["problem events: repeated"]
+    assert len(published) < len(after)
 
 
 def test_ids_that_pandas_wrote_as_floats_are_repaired(raw, world):
     edit(raw, "video_event", lambda frame: frame.assign(video_id=frame["video_id"].astype(float)))
-    pd.testing.assert_frame_equal(read_course(raw).events, read_course(world).events)
+    pd.testing.assert_frame_equal(log_of(raw), log_of(world))
 
 
 @pytest.mark.parametrize("depth", ["", "coursera", "data/course/mooc/coursera"])
@@ -90,7 +134,7 @@ def test_the_course_is_found_within_four_levels(world, tmp_path, depth):
     raw = tmp_path / "outer"
     shutil.copytree(world, raw / depth)
     assert EDU.inspect(raw).problem is None
-    assert len(read_course(raw).events) == len(read_course(world).events)
+    assert len(log_of(raw)) == len(log_of(world))
     for source, patterns in EDU.sources.items():
         assert len(files_of(raw, patterns)) == {"video_events": 1, "problem_events": 1, "course": 4}[source]
         make_manifest(raw, patterns, version="x")
@@ -100,13 +144,13 @@ def test_plain_csv_reads_as_compressed_does(raw, world):
     path = table(raw, "video_event")
     path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
     path.unlink()
-    pd.testing.assert_frame_equal(read_course(raw).events, read_course(world).events)
+    pd.testing.assert_frame_equal(log_of(raw), log_of(world))
 
 
 def test_a_course_without_a_forum_is_whole(raw):
     shutil.rmtree(raw / "forum_event")
     assert EDU.inspect(raw).problem is None
-    assert set(read_course(raw).events["stream"]) == {"video", "problem"}
+    assert set(log_of(raw)["stream"]) == {"video", "problem"}
 
 
 def test_weeks_come_from_the_dates_where_the_metadata_has_none(raw):
@@ -161,21 +205,21 @@ def test_a_table_that_is_there_twice_is_refused(raw):
 def test_a_missing_column_is_named(raw, name, column):
     edit(raw, name, lambda frame: frame.drop(columns=column))
     with pytest.raises(ContractError, match=f"column '{column}' missing"):
-        read_course(raw)
+        read_all(raw)
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(1_000, "milliseconds"), (1_000_000, "microseconds")])
 def test_timestamps_in_another_unit_are_refused_by_name(raw, factor, unit):
     edit(raw, "video_event", lambda frame: frame.assign(timestamp=frame["timestamp"] * factor))
     with pytest.raises(ContractError, match=f"'timestamp' is in {unit}, Unix seconds"):
-        read_course(raw)
+        read_all(raw)
 
 
 @pytest.mark.parametrize(("name", "key"), [("schedule", "id, type"), ("grade", "user_id")])
 def test_a_repeated_key_is_refused(raw, name, key):
     edit(raw, name, lambda frame: pd.concat([frame, frame.iloc[[4]]]))
     with pytest.raises(ContractError, match="repeat the key") as error:
-        read_course(raw)
+        read_all(raw)
     assert key in str(error.value)
 
 
@@ -183,13 +227,13 @@ def test_a_truncated_gzip_is_refused(raw):
     path = table(raw, "video_event")
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(RawFileError, match="cut short"):
-        read_course(raw)
+        read_all(raw)
 
 
 def test_a_value_out_of_range_is_placed_but_not_shown(raw):
     edit(raw, "problem_event", lambda frame: frame.assign(grade=frame["grade"].where(frame.index != 6, -777.0)))
     with pytest.raises(ContractError, match=r"'grade' breaks .* in 1 of .*first in data row 7") as error:
-        read_course(raw)
+        read_all(raw)
     assert "777" not in str(error.value) and error.value.__cause__ is None
 
 
@@ -201,7 +245,7 @@ def test_text_in_a_number_column_is_named_but_not_shown(raw):
 
     edit(raw, "problem_event", change)
     with pytest.raises(ContractError, match="column 'timestamp' of problem_event") as error:
-        read_course(raw)
+        read_all(raw)
     assert "SECRET" not in str(error.value)
 
 
@@ -214,7 +258,7 @@ def test_an_unreadable_date_is_refused(raw):
 def test_a_log_with_a_header_and_no_row_is_an_empty_log(raw):
     edit(raw, "forum_event", lambda frame: frame.iloc[:0])
     edit(raw, "video_event", lambda frame: frame.iloc[:0])
-    assert set(read_course(raw).events["stream"]) == {"problem"}
+    assert set(log_of(raw)["stream"]) == {"problem"}
     edit(raw, "grade", lambda frame: frame.iloc[:0])
     with pytest.raises(ContractError, match="a header and no row"):
         read_course(raw)
@@ -225,4 +269,4 @@ def test_a_file_of_no_bytes_is_refused(raw, name):
     table(raw, name).unlink()
     table(raw, name).with_suffix("").write_text("")
     with pytest.raises(MmnError, match="empty"):
-        read_course(raw)
+        read_all(raw)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,15 @@ import pytest
 
 from mmn.data.cohort import check_cohort, read_cohort, write_cohort
 from mmn.data.errors import CohortError, ParamsError
+from mmn.data.evidence import EventEvidence
 from mmn.data.files import version_of
 from mmn.data.manifest import files_of, make_manifest
 from mmn.data.mimic import MIMIC, MIMIC_ICU
-from mmn.data.mimic.cohort_cxr import attach_admission, attach_stay, image_minutes
+from mmn.data.mimic.cohort_cxr import attach_admission, attach_stay
 from mmn.data.mimic.cohort_icu import _targets
 from mmn.data.mimic.params import CxrParams, IcuParams
-from mmn.data.mimic.signals import CHART_SIGNALS, LAB_SIGNALS, PROCEDURE_SIGNALS
+from mmn.data.mimic.xray_index import image_minutes
+from mmn.featurizers import load_featurizer
 
 DEMO = Path(__file__).parents[2] / ".." / "shared" / "data" / "mimic-iv-demo-2.2"
 needs_demo = pytest.mark.skipif(not DEMO.is_dir(), reason="the open MIMIC-IV demo 2.2 is not beside the repository")
@@ -55,8 +58,9 @@ def copy(world: Path, to: Path, file: str = "", change: Callable[[pd.DataFrame],
     return to
 
 
-def time(column: str) -> Callable[[pd.DataFrame], pd.Series]:
-    return lambda frame: pd.to_datetime(frame[column], utc=True).dt.tz_localize(None)
+def events(evidence: EventEvidence) -> pd.DataFrame:
+    """`item` (its place), `signal` (its place), `hours`, `value`."""
+    return pd.concat([pd.DataFrame(vars(block)) for block in evidence.blocks()], ignore_index=True)
 
 
 # What is there
@@ -69,12 +73,41 @@ def test_a_generated_world_offers_everything_and_says_that_it_is_generated(world
     assert set(inspection.found) == set(dataset.sources)
 
 
-def test_both_data_sets_define_a_source_of_the_same_name_alike():
+def test_both_data_sets_define_a_source_and_a_prepared_table_of_the_same_name_alike():
     for name in set(MIMIC.sources) & set(MIMIC_ICU.sources):
         assert MIMIC.sources[name] == MIMIC_ICU.sources[name]
+    assert (MIMIC.prepared, MIMIC.prepare) == (MIMIC_ICU.prepared, MIMIC_ICU.prepare)
+    module, function = MIMIC.prepare.split(":")
+    assert callable(getattr(import_module(module), function))
     for dataset in (MIMIC, MIMIC_ICU):
+        made_of = {name: set(dataset.prepared[name]) for modality in dataset.modalities for name in modality.prepared}
         used = {source for modality in dataset.modalities for source in modality.sources} | set(dataset.cohort_sources)
-        assert used == set(dataset.sources)
+        used |= {source for sources in dataset.mode_sources.values() for source in sources}
+        assert used.union(*made_of.values()) == set(dataset.sources)
+
+
+def test_multimodn_reads_four_modalities_in_its_order_and_the_others_wait_to_be_named():
+    names = [modality.name for modality in MIMIC.modalities]
+    default = [modality.name for modality in MIMIC.modalities if modality.by_default]
+    assert default == names[:4] == ["demographics", "xray", "notes", "chart_events"]
+    assert set(names[4:]) == {
+        "lab_events", "procedures", "ecg_notes", "radiology_notes", "xray_findings", "xray_history",
+        "xray_history_findings",
+    }  # fmt: skip
+    assert all(modality.by_default for modality in MIMIC_ICU.modalities)
+
+
+def test_the_reports_that_the_labels_are_read_off_are_unusable_for_them():
+    unusable = {m.name: set(m.unusable_for) for m in (*MIMIC.modalities, *MIMIC_ICU.modalities) if m.unusable_for}
+    assert unusable == {"radiology_notes": {task.name for task in MIMIC.tasks}}
+
+
+@DATASETS
+def test_the_settings_of_a_modality_are_its_featurizers(dataset):
+    for modality in dataset.modalities:
+        featurizer = load_featurizer(modality.featurizer)
+        assert featurizer.evidence == modality.evidence
+        replace(featurizer.defaults, **modality.settings)
 
 
 def test_the_tree_is_found_four_levels_down_and_the_sources_name_the_files_that_are_read(world, tmp_path):
@@ -90,7 +123,8 @@ def test_the_tree_is_found_four_levels_down_and_the_sources_name_the_files_that_
     assert (inspection.problem, inspection.version) == (None, "2.2 by its folder's name")
     found = {name: len(files_of(raw, patterns)) for name, patterns in {**MIMIC.sources, **MIMIC_ICU.sources}.items()}
     assert found == {
-        "tables": 5, "chartevents": 1, "labevents": 1, "procedureevents": 1, "notes": 2, "cxr_labels": 4,
+        "tables": 5, "chartevents": 1, "labevents": 1, "procedureevents": 1, "stay_order": 2, "notes": 4,
+        "cxr_labels": 4,
         "images": len(list(world.glob("files/*/*/*/*.jpg"))),
     }  # fmt: skip
     cohort = MIMIC.build_cohort(raw, CxrParams())
@@ -135,10 +169,30 @@ def test_what_is_skipped_is_named_with_the_file_that_would_bring_it_back(world, 
     (raw / "icu/chartevents.csv.gz").unlink()
     (raw / "note/echo_icustay.csv.gz").unlink()
     skipped = MIMIC.inspect(raw).skipped
-    assert set(skipped) == {"chart_events", "notes", "xray"}
+    pictures = {modality.name for modality in MIMIC.modalities if modality.evidence == "images"}
+    assert set(skipped) == {"chart_events", "notes", *pictures}
     assert "icu/chartevents.csv.gz" in skipped["chart_events"]
     assert "no public release" in skipped["notes"]
+    assert not any("\n" in why for why in skipped.values())
     assert set(MIMIC_ICU.inspect(raw).skipped) == {"chart_events"}
+
+
+def test_each_modality_without_its_table_is_skipped_and_of_the_two_radiology_tables_one_will_do(world, tmp_path):
+    lost = {
+        "icu/chartevents": {"chart_events"}, "hosp/labevents": {"lab_events"}, "icu/procedureevents": {"procedures"},
+        "icu/d_items": {"chart_events", "procedures"}, "hosp/d_labitems": {"lab_events"},
+        "note/echo_icustay": {"notes"}, "note/ecg_icustay": {"ecg_notes"}, "note/rad_icustay": set(),
+        "note/radiology": {"radiology_notes"},
+    }  # fmt: skip
+    raw = tmp_path / "raw"
+    shutil.copytree(world, raw)
+    gone: set[str] = set()
+    for table, modalities in lost.items():
+        (raw / f"{table}.csv.gz").unlink()
+        gone |= modalities
+        skipped = MIMIC.inspect(raw).skipped
+        assert set(skipped) == gone, table
+        assert all(f"{table}.csv.gz" in skipped[modality] for modality in modalities)
 
 
 def test_two_versions_in_one_folder_and_tables_of_two_versions_are_refused(world, tmp_path):
@@ -160,11 +214,6 @@ def test_the_open_demo_gives_the_icu_cohort_counted_by_hand():
     check_cohort(cohort, "mimic_icu")
     assert (len(cohort), cohort.excluded) == (117, {"stay shorter than 24 h": 23})
     assert {task: target.sum() for task, target in cohort.targets.items()} == {"mortality_48h": 2, "discharge_48h": 11}
-    labs = MIMIC_ICU.read_evidence(DEMO, "lab_events", cohort, IcuParams())
-    assert labs.rows["item"].nunique() == 117
-    assert {reason.split(": ")[1] for reason in labs.quarantined} == {"no number"}
-    procedures = MIMIC_ICU.read_evidence(DEMO, "procedures", cohort, IcuParams()).rows
-    assert procedures["value"].between(0, 60 * 24 * 365).all() and procedures["item"].nunique() == 54
 
 
 # Cohorts
@@ -178,7 +227,9 @@ def test_a_cohort_keeps_its_promises_and_survives_the_disk(name, request, tmp_pa
     again = read_cohort(tmp_path / "cohort")
     assert list(again.items["item"]) == list(cohort.items["item"])
     dataset, world = (MIMIC if name == "cxr" else MIMIC_ICU), request.getfixturevalue("world")
-    first, second = (dataset.read_evidence(world, "chart_events", c, None).rows for c in (cohort, again))
+    first, second = (
+        events(dataset.read_evidence(world, "chart_events", each, dataset.cohort_defaults)) for each in (cohort, again)
+    )
     pd.testing.assert_frame_equal(first, second)
 
 
@@ -212,6 +263,15 @@ def test_both_labels_are_known_by_default_and_every_x_ray_is_accounted_for(world
     assert {"a label missing or uncertain", "taken outside every admission"} <= set(cxr.excluded)
     wider = MIMIC.build_cohort(world, CxrParams(both_labels=False, icu_admissions_only=False))
     assert set(cxr.items["item"]) < set(wider.items["item"])
+
+
+@pytest.mark.parametrize("mode", MIMIC.modes)
+def test_where_all_x_rays_say_the_same_there_are_folds_nevertheless(mode, world, tmp_path):
+    certain = lambda labels: labels.assign(**{"Cardiomegaly": "1.0", "Enlarged Cardiomediastinum": "0.0"})  # noqa: E731
+    raw = copy(world, tmp_path / "raw", "mimic-cxr-2.0.0-chexpert.csv.gz", certain)
+    cohort = MIMIC.build_cohort(raw, CxrParams(mode=mode))
+    check_cohort(cohort, "mimic")
+    assert [np.unique(target).tolist() for target in cohort.targets.values()] == [[1.0], [0.0]]
 
 
 def test_agreement_keeps_a_label_only_where_both_labellers_say_the_same(world):
@@ -291,7 +351,7 @@ def test_unknown_settings_are_refused():
 
 def test_demographics_are_one_row_per_item_in_frozen_categories(world, cxr, icu):
     for dataset, cohort in ((MIMIC, cxr), (MIMIC_ICU, icu)):
-        evidence = dataset.read_evidence(world, "demographics", cohort, None)
+        evidence = dataset.read_evidence(world, "demographics", cohort, dataset.cohort_defaults)
         assert len(evidence.rows) == len(cohort) and evidence.quarantined == {}
         assert evidence.rows["age"].dtype == "float64" and evidence.rows["age"].between(18, 91).all()
         assert list(evidence.rows.columns[1:]) == ["gender", "race", "marital_status", "language", "insurance"]
@@ -299,214 +359,37 @@ def test_demographics_are_one_row_per_item_in_frozen_categories(world, cxr, icu)
         assert evidence.rows["race"].isna().any() and evidence.rows["race"].notna().any()
 
 
+def test_age_is_that_of_the_admission_and_above_89_it_stays_91(world, tmp_path, icu):
+    ages = {0: ("60", -1), 1: ("60", 3), 2: ("89", 1), 3: ("91", 4), 4: ("70", None), 5: ("", 0)}
+    subjects = icu.items.drop_duplicates("subject_id")[: len(ages)].reset_index(drop=True)
+    admissions = pd.read_csv(world / "hosp/admissions.csv.gz", parse_dates=["admittime"])
+    year = subjects["hadm_id"].map(admissions.set_index("hadm_id")["admittime"]).dt.year
+
+    def put(frame: pd.DataFrame) -> pd.DataFrame:
+        for n, (age, since) in ages.items():
+            own = frame["subject_id"].eq(str(subjects["subject_id"][n]))
+            shifted = "" if since is None else str(year[n] - since)
+            frame.loc[own, ["anchor_age", "anchor_year"]] = [age, shifted]
+        return frame
+
+    raw = copy(world, tmp_path / "raw", "hosp/patients.csv.gz", put)
+    evidence = MIMIC_ICU.read_evidence(raw, "demographics", icu, IcuParams())
+    found = evidence.rows["age"].set_axis(icu.items["item"])[subjects["item"]].tolist()
+    assert found[:5] == [59, 63, 91, 91, 70] and np.isnan(found[5])
+    without = copy(world, tmp_path / "none", "hosp/patients.csv.gz", lambda f: f.drop(columns="anchor_year"))
+    evidence = MIMIC_ICU.read_evidence(without, "demographics", icu, IcuParams())
+    assert evidence.quarantined == {"anchor_year not known: age is that of the anchor year": len(icu)}
+    patients = pd.read_csv(world / "hosp/patients.csv.gz").set_index("subject_id")["anchor_age"]
+    assert evidence.rows["age"].tolist() == icu.items["subject_id"].map(patients).tolist()
+
+
 def test_a_race_that_no_version_documents_is_null_and_counted(world, tmp_path, icu):
     raw = copy(
         world, tmp_path / "raw", "hosp/admissions.csv.gz", lambda f: f.assign(race="MARTIAN", insurance="Private")
     )
-    evidence = MIMIC_ICU.read_evidence(raw, "demographics", icu, None)
+    evidence = MIMIC_ICU.read_evidence(raw, "demographics", icu, IcuParams())
     assert evidence.quarantined == {"race: a value that no version documents": len(icu)}
     assert evidence.rows["race"].isna().all() and evidence.rows["insurance"].eq("Private").all()
-
-
-EVENTS = {
-    "chart_events": ("icu/chartevents.csv.gz", "charttime", CHART_SIGNALS),
-    "lab_events": ("hosp/labevents.csv.gz", "charttime", LAB_SIGNALS),
-    "procedures": ("icu/procedureevents.csv.gz", "starttime", PROCEDURE_SIGNALS),
-}
-
-
-@pytest.mark.parametrize("modality", EVENTS)
-def test_events_are_those_of_the_stay_up_to_the_prediction_and_within_range(world, icu, modality):
-    """Counted again with pandas, from the raw file."""
-    file, column, signals = EVENTS[modality]
-    evidence = MIMIC_ICU.read_evidence(world, modality, icu, None)
-    raw = pd.read_csv(world / file).assign(time=time(column))
-    raw["signal"] = raw["itemid"].map({itemid: s.label for s in signals for itemid in s.itemids})
-    raw = raw[raw["signal"].notna()]
-    keys = icu.items[["item", "subject_id", "hadm_id", "stay_id", "start_time", "prediction_time"]]
-    if modality == "lab_events":
-        pairs = raw.merge(keys, on="subject_id", suffixes=("", "_item"))
-        pairs = pairs[
-            pairs["hadm_id"].eq(pairs["hadm_id_item"])
-            | (pairs["hadm_id"].isna() & (pairs["time"] >= pairs["start_time"]))
-        ]
-    else:
-        pairs = raw.merge(keys, on="stay_id")
-    pairs = pairs[pairs["time"] <= pairs["prediction_time"]]
-    assert 0 < len(evidence.rows) <= len(pairs) <= len(evidence.rows) + 2 * sum(evidence.quarantined.values())
-    for signal in signals:
-        values = evidence.rows.loc[evidence.rows["signal"] == signal.label, "value"]
-        assert values.between(signal.low, signal.high).all(), signal.label
-    assert list(evidence.rows["signal"].cat.categories) == [signal.label for signal in signals]
-    position = evidence.rows["item"].map({item: n for n, item in enumerate(icu.items["item"])})
-    order = pd.MultiIndex.from_arrays([position, evidence.rows["signal"].cat.codes, evidence.rows["hours"]])
-    assert order.is_monotonic_increasing
-    hours = evidence.rows["item"].map(
-        ((icu.items["prediction_time"] - icu.items["start_time"]).dt.total_seconds() / 3600).set_axis(icu.items["item"])
-    )
-    assert (evidence.rows["hours"] <= hours + 1e-9).all()
-
-
-FILES = {
-    **{("icu", modality): facts[:2] for modality, facts in EVENTS.items()},
-    ("icu", "notes"): ("note/radiology.csv.gz", "charttime"),
-    ("cxr", "chart_events"): ("icu/chartevents.csv.gz", "charttime"),
-    ("cxr", "notes"): ("note/echo_icustay.csv.gz", "charttime"),
-}
-
-
-@pytest.mark.parametrize(("name", "modality"), FILES)
-def test_what_happens_after_the_prediction_changes_nothing(name, modality, request, world, tmp_path):
-    """Every later event is moved by an hour, given another value and another text."""
-    dataset, cohort = (MIMIC if name == "cxr" else MIMIC_ICU), request.getfixturevalue(name)
-    file, column = FILES[name, modality]
-    latest = cohort.items.groupby("subject_id")["prediction_time"].max()
-
-    def disturb(frame: pd.DataFrame) -> pd.DataFrame:
-        moments = time(column)(frame)
-        later = moments > frame["subject_id"].astype(int).map(latest)
-        assert later.any()
-        frame[column] = moments.where(~later, moments + pd.Timedelta(hours=1)).dt.strftime("%Y-%m-%d %H:%M:%S")
-        for changed in {"valuenum", "value"} & set(frame.columns):
-            frame.loc[later, changed] = "3"
-        if "text" in frame:
-            frame.loc[later, "text"] = "something else"
-        return frame
-
-    before = dataset.read_evidence(world, modality, cohort, None).rows
-    after = dataset.read_evidence(copy(world, tmp_path / "raw", file, disturb), modality, cohort, None).rows
-    pd.testing.assert_frame_equal(before, after)
-
-
-def test_how_long_a_procedure_goes_on_after_the_prediction_changes_nothing(world, icu, tmp_path):
-    ends = icu.items.set_index("stay_id")["prediction_time"]
-
-    def prolong(frame: pd.DataFrame) -> pd.DataFrame:
-        started = (frame["stay_id"].astype(int).map(ends) - time("starttime")(frame)).dt.total_seconds() / 60
-        ongoing = frame["valueuom"].eq("min") & (frame["value"].astype(float) > started) & (started > 0)
-        assert ongoing.any()
-        frame.loc[ongoing, "value"] = (frame.loc[ongoing, "value"].astype(float) * 3).astype(str)
-        return frame
-
-    before = MIMIC_ICU.read_evidence(world, "procedures", icu, None).rows
-    raw = copy(world, tmp_path / "raw", "icu/procedureevents.csv.gz", prolong)
-    pd.testing.assert_frame_equal(before, MIMIC_ICU.read_evidence(raw, "procedures", icu, None).rows)
-
-
-@pytest.mark.parametrize(("shift", "kept"), [(0, True), (1, False)])
-def test_an_event_at_the_prediction_is_in_and_a_minute_later_is_out(world, icu, tmp_path, shift, kept):
-    item = icu.items.iloc[0]
-    moment = (item["prediction_time"] + pd.Timedelta(minutes=shift)).strftime("%Y-%m-%d %H:%M:%S")
-
-    def add(frame: pd.DataFrame) -> pd.DataFrame:
-        keys = {name: str(item[name]) for name in ("subject_id", "hadm_id", "stay_id")}
-        row = {
-            **keys,
-            "itemid": "220045",
-            "charttime": moment,
-            "storetime": moment,
-            "valuenum": "123.25",
-            "valueuom": "bpm",
-        }
-        return pd.concat([frame, pd.DataFrame([row])], ignore_index=True)
-
-    raw = copy(world, tmp_path / "raw", "icu/chartevents.csv.gz", add)
-    rows = MIMIC_ICU.read_evidence(raw, "chart_events", icu, None).rows
-    assert (rows["value"] == 123.25).any() == kept
-
-
-def test_units_are_converted_and_what_cannot_be_is_set_aside_with_its_reason(world, icu, tmp_path):
-    def foreign(labs: pd.DataFrame) -> pd.DataFrame:
-        """Every second glucose in mmol/L; a sodium that no living patient has; a unit that nobody knows."""
-        labs["valuenum"] = labs["valuenum"].astype(float)
-        glucose = np.flatnonzero(labs["itemid"].isin(["50809", "50931", "52569"]) & labs["valueuom"].eq("mg/dL"))[::2]
-        labs.loc[glucose, "valuenum"] /= 18.016
-        labs.loc[glucose, "valueuom"] = "mmol/L"
-        labs.loc[labs["itemid"].eq("50983") & (labs.index % 10 == 0), "valuenum"] = 1.4e9
-        labs.loc[labs["itemid"].eq("50902") & (labs.index % 10 == 0), "valueuom"] = "cubits"
-        return labs.astype("str")
-
-    raw = copy(world, tmp_path / "raw", "hosp/labevents.csv.gz", foreign)
-    before, after = (MIMIC_ICU.read_evidence(path, "lab_events", icu, None) for path in (world, raw))
-    sugar = [e.rows.loc[e.rows["signal"] == "Glucose", "value"].to_numpy() for e in (before, after)]
-    np.testing.assert_allclose(sugar[0], sugar[1], rtol=1e-9)
-    assert after.quarantined["Sodium: outside [70, 220] mEq/L"] > 0
-    assert after.quarantined["Chloride: unit not known"] > 0
-    assert after.units["Glucose"] == "mg/dL"
-
-
-def test_urine_glucose_is_not_blood_glucose(world, icu):
-    """The generator writes 1000 mg/dL under the urine test of the same name."""
-    assert (pd.read_csv(world / "hosp/labevents.csv.gz").query("itemid == 51478")["valuenum"] == 1000).any()
-    rows = MIMIC_ICU.read_evidence(world, "lab_events", icu, None).rows
-    assert rows.loc[rows["signal"] == "Glucose", "value"].max() < 1000
-
-
-def test_ties_in_time_are_ordered_by_storetime_and_then_by_the_place_in_the_file(world, icu, tmp_path):
-    item = icu.items.iloc[0]
-    moment = item["prediction_time"].strftime("%Y-%m-%d %H:%M:%S")
-    keys = {name: str(item[name]) for name in ("subject_id", "hadm_id", "stay_id")}
-    stored = ["2190-01-02 00:00:00", "", "2190-01-01 00:00:00", "2190-01-01 00:00:00"]
-    rows = [
-        {**keys, "itemid": "220045", "charttime": moment, "storetime": s, "valuenum": str(n + 1), "valueuom": "bpm"}
-        for n, s in enumerate(stored)
-    ]
-    raw = copy(
-        world,
-        tmp_path / "raw",
-        "icu/chartevents.csv.gz",
-        lambda f: pd.concat([f, pd.DataFrame(rows)], ignore_index=True),
-    )
-    found = MIMIC_ICU.read_evidence(raw, "chart_events", icu, None).rows
-    last = found[(found["item"] == item["item"]) & (found["signal"] == "Heart Rate")].tail(4)
-    assert last["value"].tolist() == [3, 4, 1, 2]
-
-
-def test_echo_notes_are_those_before_the_image_despite_their_time_zone(world, cxr):
-    evidence = MIMIC.read_evidence(world, "notes", cxr, None)
-    echo = pd.read_csv(world / "note/echo_icustay.csv.gz").assign(time=time("charttime"))
-    assert echo["charttime"].str.endswith("+00:00").all()
-    echo = echo[echo["text"].notna()].drop_duplicates(["hadm_id", "charttime"])
-    pairs = cxr.items.merge(echo, on="hadm_id")
-    pairs = pairs[pairs["time"] <= pairs["prediction_time"]]
-    assert 0 < len(evidence.rows) == len(pairs)
-    assert evidence.rows["text"].str.len().min() > 0 and evidence.rows["item"].nunique() < len(cxr)
-
-
-def test_radiology_reports_without_an_admission_are_found_by_time(world, icu):
-    evidence = MIMIC_ICU.read_evidence(world, "notes", icu, None)
-    notes = pd.read_csv(world / "note/radiology.csv.gz").assign(time=time("charttime"))
-    pairs = icu.items.merge(notes, on="subject_id", suffixes=("", "_note"))
-    unmatched = pairs["hadm_id_note"].isna() & (pairs["time"] >= pairs["start_time"])
-    pairs = pairs[
-        (unmatched | pairs["hadm_id_note"].eq(pairs["hadm_id"])) & (pairs["time"] <= pairs["prediction_time"])
-    ]
-    assert unmatched.any() and len(evidence.rows) == len(pairs)
-    assert not evidence.rows["text"].str.contains("Discharge").any()
-
-
-def test_broken_images_are_set_aside_by_reason(world, cxr, tmp_path):
-    from PIL import Image
-
-    raw = tmp_path / "raw"
-    shutil.copytree(world, raw)
-    sound = MIMIC.read_evidence(world, "xray", cxr, None).rows
-    paths = [raw / Path(path).relative_to(world) for path in sound["path"][:7]]
-    paths[0].unlink()
-    paths[1].write_bytes(b"")
-    paths[2].write_bytes(b"no picture")
-    paths[3].write_bytes(paths[3].read_bytes()[:1500])
-    Image.new("CMYK", (64, 64)).save(paths[4], "JPEG")
-    Image.new("L", (1, 1)).save(paths[5], "JPEG")
-    Image.new("L", (9_000, 9_000)).save(paths[6], "JPEG")
-    before, after = (MIMIC.read_evidence(path, "xray", cxr, None) for path in (world, raw))
-    added = {reason: count - before.quarantined.get(reason, 0) for reason, count in after.quarantined.items()}
-    assert {reason: count for reason, count in added.items() if count} == {
-        "image missing": 1, "image empty": 1, "image unreadable": 1, "image cut short": 1, "neither grey nor RGB": 1,
-        "smaller than 32 pixels": 1, "too many pixels (decompression bomb)": 1,
-    }  # fmt: skip
-    assert len(after.rows) == len(before.rows) - 7
-    assert all(Path(path).is_absolute() for path in after.rows["path"])
 
 
 # The generator

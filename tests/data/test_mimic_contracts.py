@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from mmn.data.errors import ContractError, MmnError, RawFileError
-from mmn.data.mimic import MIMIC, MIMIC_ICU
-from mmn.data.mimic.contracts import CONTRACTS, check_table, columns_in, table_name
+from mmn.data.mimic import MIMIC, MIMIC_ICU, stays
+from mmn.data.mimic.contracts import CONTRACTS, IcuStays, check_table, columns_in, table_name
 from mmn.data.mimic.layout import TABLES, find_layout, read_header
 from mmn.data.mimic.params import CxrParams, IcuParams
 from mmn.data.mimic.reader import open_tables
@@ -66,7 +66,7 @@ def test_a_missing_column_names_the_file_the_column_and_the_versions_that_have_i
     spoil(raw / file, lambda frame: frame.drop(columns=column))
     with pytest.raises(ContractError, match=rf"{file}: column '{column}' is missing; {says}"):
         MIMIC_ICU.build_cohort(raw, IcuParams())
-        MIMIC_ICU.read_evidence(raw, "demographics", icu, None)
+        MIMIC_ICU.read_evidence(raw, "demographics", icu, IcuParams())
 
 
 def test_a_missing_race_says_that_version_1_calls_it_ethnicity(raw, world):
@@ -99,7 +99,7 @@ def test_a_file_that_was_cut_short_is_refused_wherever_the_cut(raw, icu, file, s
     (raw / file).write_bytes(data[: int(len(data) * share)])
     with pytest.raises(RawFileError, match="cut short"):
         MIMIC_ICU.build_cohort(raw, IcuParams())
-        MIMIC_ICU.read_evidence(raw, "lab_events", icu, None)
+        MIMIC_ICU.read_evidence(raw, "lab_events", icu, IcuParams())
 
 
 def test_an_empty_file_is_a_problem_that_doctor_can_name(raw):
@@ -129,7 +129,7 @@ def test_errors_name_line_and_column_but_never_quote_the_line(raw, icu):
         spoil_text(copy / "icu/chartevents.csv.gz", change)
         for modality in ("notes", "chart_events"):
             with pytest.raises(MmnError) as caught:
-                MIMIC_ICU.read_evidence(copy, modality, icu, None)
+                MIMIC_ICU.read_evidence(copy, modality, icu, IcuParams())
             assert caught.value.__cause__ is None and caught.value.__suppress_context__
             messages.append(str(caught.value))
     assert not any("MARY" in message or "SMITH" in message for message in messages)
@@ -140,13 +140,13 @@ def test_byte_order_marks_and_windows_line_ends_are_read(raw, icu, world):
     for file in ("hosp/labevents.csv.gz", "icu/icustays.csv.gz"):
         spoil_text(raw / file, lambda text: "\ufeff" + text.replace("\n", "\r\n"))
     pd.testing.assert_frame_equal(MIMIC_ICU.build_cohort(raw, IcuParams()).items, icu.items)
-    before, after = (MIMIC_ICU.read_evidence(path, "lab_events", icu, None).rows for path in (world, raw))
+    before, after = (MIMIC_ICU.read_evidence(path, "lab_events", icu, IcuParams()).frame() for path in (world, raw))
     pd.testing.assert_frame_equal(before, after)
 
 
 def test_columns_are_found_by_name_whatever_their_order_and_company(raw, icu, world):
     spoil(raw / "hosp/labevents.csv.gz", lambda f: f.assign(extra="x")[["extra", *sorted(f.columns, reverse=True)]])
-    before, after = (MIMIC_ICU.read_evidence(path, "lab_events", icu, None).rows for path in (world, raw))
+    before, after = (MIMIC_ICU.read_evidence(path, "lab_events", icu, IcuParams()).frame() for path in (world, raw))
     pd.testing.assert_frame_equal(before, after)
 
 
@@ -160,17 +160,17 @@ def test_plain_csv_is_read_as_well(raw, icu):
 def test_the_wrong_dictionary_is_noticed(raw, icu):
     shutil.copy(raw / "hosp/d_labitems.csv.gz", raw / "keep.gz")
     spoil(raw / "hosp/d_labitems.csv.gz", lambda f: f.assign(itemid=[str(n) for n in range(900_000, 900_000 + len(f))]))
-    with pytest.raises(ContractError, match=r"labevents.csv.gz.itemid: \d+ of the first \d+ rows .* not in d_labitems"):
-        MIMIC_ICU.read_evidence(raw, "lab_events", icu, None)
+    with pytest.raises(ContractError, match=r"labevents.csv.gz.itemid: \d+ of the \d+ rows .* not in d_labitems"):
+        MIMIC_ICU.read_evidence(raw, "lab_events", icu, IcuParams())
     shutil.copy(raw / "keep.gz", raw / "hosp/d_labitems.csv.gz")
     spoil(raw / "hosp/d_labitems.csv.gz", lambda f: f.assign(label=f["label"].replace("Sodium", "Salt")))
     with pytest.raises(ContractError, match="no itemid of Sodium"):
-        MIMIC_ICU.read_evidence(raw, "lab_events", icu, None)
+        MIMIC_ICU.read_evidence(raw, "lab_events", icu, IcuParams())
 
 
 def test_an_itemid_that_means_something_else_in_this_version_is_not_read(raw, icu):
     spoil(raw / "hosp/d_labitems.csv.gz", lambda f: f.assign(label=f["label"].mask(f["itemid"].eq("52623"), "Salt")))
-    labs = MIMIC_ICU.read_evidence(raw, "lab_events", icu, None)
+    labs = MIMIC_ICU.read_evidence(raw, "lab_events", icu, IcuParams())
     assert labs.quarantined["itemids that mean something else in this version"] == 1
 
 
@@ -184,7 +184,7 @@ def test_a_whole_quantity_in_another_unit_is_refused_and_not_thinned_out(raw, ic
     with pytest.raises(
         ContractError, match=r"labevents.csv.gz: Sodium: (\d+) of \1 values lie outside \[70, 220\] mEq/L"
     ):
-        MIMIC_ICU.read_evidence(raw, "lab_events", icu, None)
+        MIMIC_ICU.read_evidence(raw, "lab_events", icu, IcuParams())
 
 
 @pytest.mark.parametrize("bad", ["../../etc/passwd", "/etc/passwd", "a" * 300, "ab\u0441d", ".hidden", ""])
@@ -195,17 +195,27 @@ def test_an_image_name_that_could_leave_the_folder_is_refused(raw, bad):
 
 
 def test_a_value_out_of_range_is_refused_with_its_count_and_key(raw):
-    stays = pd.read_csv(raw / "hosp/patients.csv.gz", dtype="str")
+    patients = pd.read_csv(raw / "hosp/patients.csv.gz", dtype="str")
     spoil(raw / "hosp/patients.csv.gz", lambda f: f.assign(anchor_age=f["anchor_age"].where(f.index > 1, "999")))
     cohort = MIMIC_ICU.build_cohort(raw, IcuParams())
-    with pytest.raises(ContractError, match=rf"anchor_age: 2 of 60 rows .* subject_id {stays['subject_id'][0]}"):
-        MIMIC_ICU.read_evidence(raw, "demographics", cohort, None)
+    with pytest.raises(ContractError, match=rf"anchor_age: 2 of 60 rows .* subject_id {patients['subject_id'][0]}"):
+        MIMIC_ICU.read_evidence(raw, "demographics", cohort, IcuParams())
 
 
 def test_stays_of_another_version_are_refused(raw):
     spoil(raw / "icu/icustays.csv.gz", lambda f: f.assign(hadm_id="29999999"))
     with pytest.raises(ContractError, match="different versions"):
         MIMIC_ICU.build_cohort(raw, IcuParams())
+
+
+def test_a_few_stays_of_no_known_admission_are_left_out_and_counted(raw, monkeypatch):
+    spoil(raw / "icu/icustays.csv.gz", lambda f: f.assign(hadm_id=f["hadm_id"].where(f.index > 0, "29999999")))
+    monkeypatch.setattr(stays, "AGREEMENT", 0.9)  # the world is too small for one in a thousand
+    excluded: dict[str, int] = {}
+    with open_tables(find_layout(raw)) as tables:
+        kept = stays.read_stays(tables, stays.read_admissions(tables), excluded)
+        assert len(kept) == len(tables.frame(IcuStays)) - 1
+    assert excluded == {stays.LOST: 1}
 
 
 def test_a_few_images_that_split_and_metadata_ascribe_differently_are_left_out_and_many_are_refused(raw):
@@ -222,7 +232,7 @@ def test_a_few_images_that_split_and_metadata_ascribe_differently_are_left_out_a
 def test_a_missing_table_names_the_file_to_download(raw, icu):
     (raw / "icu/chartevents.csv.gz").unlink()
     with pytest.raises(RawFileError, match=r"no icu/chartevents.csv.gz \(or .csv\)"):
-        MIMIC_ICU.read_evidence(raw, "chart_events", icu, None)
+        MIMIC_ICU.read_evidence(raw, "chart_events", icu, IcuParams())
 
 
 def test_a_sound_frame_passes_its_contract_unchanged(world):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ import pytest
 
 from mmn.data.cohort import check_cohort
 from mmn.data.weather2k import WEATHER2K
+from mmn.data.weather2k.anchors import baseline_errors, rule_errors
 from mmn.data.weather2k.series import duplicate_groups
 from mmn.data.weather2k.sources import open_series
 from tests.data.weather2k_worlds import NYCFLIGHTS, PRSA
@@ -23,23 +24,143 @@ def hours_of(series, name):
     return series.take(stations, np.tile(np.arange(series.num_hours), (len(stations), 1)), (name,))
 
 
-@beijing
-@pytest.mark.parametrize(
-    ("name", "lead", "mae", "rmse"),
-    [("t", 24, 2.55, 3.39), ("t", 72, 3.27, 4.22), ("t", 720, 5.59, 6.89), ("rh", 24, None, 21.4)],
-)
-def test_persistence_in_beijing_errs_as_measured_before(name, lead, mae, rmse):
+# Lead (h) -> MAE/RMSE in °C and the mean squared error in units of the training range, as printed when first measured.
+PRINTED = {
+    24: {"mean": "11.41 0.034", "persistence": "2.55/3.39 0.0030", "climatology": "2.59/3.28 0.0028",
+         "damped anomaly": "2.26/2.91 0.0022"},
+    72: {"mean": "11.42", "persistence": "3.27/4.22 0.0047", "climatology": "2.58/3.26 0.0028",
+         "damped anomaly": "2.53/3.22"},
+    168: {"mean": "11.46", "persistence": "3.63/4.63 0.0057", "climatology": "2.58/3.27",
+          "damped anomaly": "2.58/3.26"},
+    336: {"mean": "11.47", "persistence": "4.07/5.21 0.0072", "climatology": "2.56/3.25",
+          "damped anomaly": "2.56/3.25"},
+    720: {"mean": "11.69 0.036", "persistence": "5.59/6.89 0.0126", "climatology": "2.55/3.24 0.0028",
+          "damped anomaly": "2.54/3.23"},
+}  # fmt: skip
+# Its recipe was not written down: ours differs in the second digit (docs/weather2k.md).
+PRINTED_RIDGE = {24: (2.31, 2.98), 72: (2.67, 3.39), 168: (2.73, 3.45), 336: (2.76, 3.50), 720: (2.67, 3.39)}
+
+
+@pytest.fixture(scope="module")
+def beijing_errors():
     """Test year March 2016 to February 2017, all hours, all 12 sites."""
-    series = open_series(PRSA)
-    values = hours_of(series, name)[0][..., 0].astype(np.float64)
-    clock = series.start + pd.to_timedelta(np.arange(series.num_hours), unit="h")
-    # The target hour lies in the test year, and so does the hour it is predicted from.
-    now = np.flatnonzero(clock >= pd.Timestamp("2016-03-01"))
-    now = now[now + lead < series.num_hours]
-    error = values[:, now + lead] - values[:, now]
-    assert np.sqrt(np.nanmean(error**2)) == pytest.approx(rmse, abs=0.06)
-    if mae is not None:
-        assert np.nanmean(np.abs(error)) == pytest.approx(mae, abs=0.04)
+    return rule_errors(open_series(PRSA), "t", tuple(PRINTED), "2016-03-01").set_index(["lead_hours", "rule"])
+
+
+@beijing
+@pytest.mark.parametrize("lead", PRINTED)
+def test_the_rules_err_in_beijing_to_the_digit_printed(beijing_errors, lead):
+    for rule, printed in PRINTED[lead].items():
+        found = beijing_errors.loc[(lead, rule)]
+        errors, _, normalised = printed.partition(" ")
+        wanted = [float(part) for part in errors.split("/")]
+        values = [found["rmse"]] if rule == "mean" else [found["mae"], found["rmse"]]
+        # Half a unit of the last digit, and a hair: one error is 2.57496, printed as 2.58.
+        np.testing.assert_allclose(values, wanted, atol=0.00505, err_msg=rule)
+        if normalised:
+            unit = 10.0 ** -len(normalised.partition(".")[2])
+            assert found["mse_normalised"] == pytest.approx(float(normalised), abs=0.501 * unit), rule
+
+
+@beijing
+def test_ridge_in_beijing_is_within_a_hair_of_what_was_printed(beijing_errors):
+    sparse = rule_errors(open_series(PRSA), "t", tuple(PRINTED), "2016-03-01", ridge_every_hours=6)
+    sparse = sparse.set_index(["lead_hours", "rule"])
+    for lead, printed in PRINTED_RIDGE.items():
+        every, sixth = (table.loc[(lead, "ridge on 24 h"), ["mae", "rmse"]] for table in (beijing_errors, sparse))
+        np.testing.assert_allclose(every.astype(float), printed, atol=0.054)
+        np.testing.assert_allclose(sixth.astype(float), printed, atol=0.020)
+
+
+@beijing
+def test_humidity_in_beijing_errs_as_printed():
+    found = rule_errors(open_series(PRSA), "rh", (24,), "2016-03-01").set_index("rule")["rmse"]
+    # Damped: 17.65 with Bolton's constants of the Magnus formula, 17.646 with the WMO's, which are ours.
+    printed = {"mean": 24.8, "persistence": 21.4, "climatology": 18.9, "damped anomaly": 17.65, "ridge on 24 h": 17.7}
+    for rule, value in printed.items():
+        assert found[rule] == pytest.approx(value, abs=0.0501), rule
+
+
+@new_york
+@pytest.mark.parametrize(
+    ("name", "unit", "printed"),
+    [
+        ("t", 1.0, {"persistence": 4.21, "ridge on 24 h": 3.80}),
+        ("rh", 1.0, {"mean": 18.5, "persistence": 20.0, "ridge on 24 h": 16.2}),
+        ("hv2", 1609.344, {"mean": 1.94, "persistence": 2.48, "ridge on 24 h": 1.95}),
+    ],
+)
+def test_new_yorks_airports_err_as_printed_and_persistence_may_lose_to_the_mean(name, unit, printed):
+    series, airports = open_series(NYCFLIGHTS), ("EWR", "JFK", "LGA")
+    found = rule_errors(series, name, (24,), "2013-09-01", "2014-01-01 06:00", airports).set_index("rule")["rmse"]
+    for rule, value in printed.items():
+        digits = 0.0501 if name == "rh" else 0.00501
+        slack = {"t": 0.05, "rh": 0.2}.get(name, digits) if rule.startswith("ridge") else digits
+        assert found[rule] / unit == pytest.approx(value, abs=slack), rule
+    assert bool(found["persistence"] > found["mean"]) is (name != "t")
+
+
+# Approximate, from maps: enough to tell which sites are neighbours.
+BEIJING_POSITIONS = {
+    "Aotizhongxin": (39.98, 116.40), "Changping": (40.22, 116.23), "Dingling": (40.29, 116.22),
+    "Dongsi": (39.93, 116.42), "Guanyuan": (39.93, 116.34), "Gucheng": (39.91, 116.18), "Huairou": (40.33, 116.63),
+    "Nongzhanguan": (39.94, 116.46), "Shunyi": (40.13, 116.66), "Tiantan": (39.89, 116.41),
+    "Wanliu": (39.99, 116.29), "Wanshouxigong": (39.88, 116.35),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def beijing_with_positions(tmp_path_factory):
+    raw = tmp_path_factory.mktemp("prsa")
+    for path in PRSA.glob("*.csv.gz"):
+        (raw / path.name).symlink_to(path.resolve())
+    rows = [(site, lat, lon, 50) for site, (lat, lon) in BEIJING_POSITIONS.items()]
+    pd.DataFrame(rows, columns=["station", "lat", "lon", "alt"]).to_csv(raw / "coordinates.csv", index=False)
+    return raw
+
+
+def protocol_errors(raw, protocol, **change):
+    """RMSE at the read-out by task and baseline, over the test items of all folds."""
+    params = replace(WEATHER2K.cohort_defaults, protocol=protocol, gradient_boosting=False, **change)
+    cohort = WEATHER2K.build_cohort(raw, params)
+    check_cohort(cohort, "weather2k")
+    assert cohort.notes[0] == f"Protocol: {protocol}."
+    return baseline_errors(cohort).set_index(["task", "baseline"])["rmse"]
+
+
+PROTOCOL_CHANGES = {
+    "stations": {"windows_per_station": 40, "stride_hours": 168},
+    "blocked": {"windows_per_station": 40, "stride_hours": 168, "block_degrees": 0.2},
+    "chronological": {"max_items": 1_500},
+    "both": {"max_items": 1_500},
+}
+
+
+@beijing
+@pytest.mark.parametrize("protocol", PROTOCOL_CHANGES)
+def test_every_protocol_runs_on_beijing_to_baselines_in_degrees_and_percent(beijing_with_positions, protocol):
+    error = protocol_errors(beijing_with_positions, protocol, **PROTOCOL_CHANGES[protocol])
+    assert set(error.index.get_level_values(0)) == {
+        "temperature_1d", "temperature_3d", "temperature_30d", "humidity_1d"
+    }  # fmt: skip
+    assert 2 < error["temperature_1d", "persistence"] < 5 and 10 < error["humidity_1d", "persistence"] < 30
+    if protocol in ("stations", "blocked"):
+        assert "climatology" not in error["temperature_30d"]
+    else:
+        assert error["temperature_30d", "climatology"] < 4 < 6 < error["temperature_30d", "persistence"]
+
+
+@new_york
+@pytest.mark.parametrize("protocol", PROTOCOL_CHANGES)
+def test_every_protocol_runs_on_the_airports_to_baselines(protocol):
+    change = {**PROTOCOL_CHANGES[protocol]}
+    if "stride_hours" in change:
+        # Portland and Seattle report in 2014 only: three airports are left, in three cells of 0.2 degrees.
+        change |= {"windows_per_station": 100, "stride_hours": 72}
+    error = protocol_errors(NYCFLIGHTS, protocol, **change)
+    assert set(error.index.get_level_values(0)) == set(WEATHER2K.task_sets) - {"multitask"}
+    assert 2.5 < error["temperature_1d", "persistence"] < 6
+    assert error["humidity_1d", "ridge on 24 h"] < error["humidity_1d", "persistence"]
 
 
 @beijing
@@ -59,13 +180,11 @@ def test_beijing_rains_in_four_hours_of_a_hundred():
 
 
 @beijing
-def test_beijings_cohort_is_built_within_seconds_and_keeps_its_promises():
-    begin = time.perf_counter()
-    cohort = WEATHER2K.build_cohort(PRSA, WEATHER2K.cohort_defaults)
-    assert time.perf_counter() - begin < 15
+def test_beijings_cohort_keeps_its_promises_as_it_comes():
+    cohort = WEATHER2K.build_cohort(PRSA, replace(WEATHER2K.cohort_defaults, gradient_boosting=False))
     check_cohort(cohort, "weather2k")
     assert 3_500 < len(cohort) <= 4_000 and cohort.items["subject"].nunique() == 8
-    assert cohort.notes[0] == "Protocol: chronological." and cohort.num_folds == 5
+    assert cohort.notes[0] == "Protocol: both." and cohort.num_folds == 5
     assert {"climatology", "damped anomaly", "ridge on 24 h", "persistence"} <= set(cohort.baselines["baseline"])
     truth = pd.Series(cohort.targets["temperature_30d"][:, 23], index=cohort.items["item"])
     error = {
@@ -99,7 +218,7 @@ def test_airports_give_positions_and_the_end_of_summer_time_repeats_no_hour():
 
 @new_york
 def test_three_airports_give_three_folds_and_all_tasks():
-    cohort = WEATHER2K.build_cohort(NYCFLIGHTS, WEATHER2K.cohort_defaults)
+    cohort = WEATHER2K.build_cohort(NYCFLIGHTS, replace(WEATHER2K.cohort_defaults, gradient_boosting=False))
     check_cohort(cohort, "weather2k")
     assert len(cohort.targets) == 5 and cohort.num_folds == 3
     # Portland and Seattle report in 2014 only: they train, and are never tested.

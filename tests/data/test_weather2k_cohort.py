@@ -20,8 +20,7 @@ from mmn.data.weather2k.tasks import FORECASTS, INPUT_HOURS, TASKS, target_index
 from mmn.data.weather2k.variables import V1_ORDER
 from tests.data.weather2k_worlds import plain_array, plain_v2, prsa_table, write_array, write_tables
 
-DEFAULTS = WEATHER2K.cohort_defaults
-CHRONOLOGICAL = replace(DEFAULTS, protocol="chronological")
+DEFAULTS = replace(WEATHER2K.cohort_defaults, gradient_boosting=False)  # it takes most of the time
 
 
 @pytest.fixture
@@ -120,7 +119,7 @@ def test_test_stations_of_the_papers_protocol_share_nobody_and_cover_everybody(g
 def test_a_forecast_holds_out_other_stations_and_later_hours(tmp_path):
     cohort = WEATHER2K.build_cohort(two_years(tmp_path), DEFAULTS)
     check_cohort(cohort, "weather2k")
-    assert cohort.notes[0] == "Protocol: chronological."
+    assert cohort.notes[0] == "Protocol: both."
     for fold in range(cohort.num_folds):
         sides = {side: cohort.items.iloc[cohort.rows(fold, side)] for side in ("train", "validation", "test")}
         for early, late in (("train", "validation"), ("validation", "test")):
@@ -183,9 +182,11 @@ def test_persistence_is_the_last_known_value_at_the_read_step(tmp_path):
 
 
 def test_fitted_baselines_speak_of_held_out_items_only_and_know_nothing_of_them(array):
-    cohort = WEATHER2K.build_cohort(array, DEFAULTS)
+    cohort = WEATHER2K.build_cohort(array, WEATHER2K.cohort_defaults)
     fitted = cohort.baselines[cohort.baselines["fold"] >= 0]
-    assert set(fitted["baseline"]) == {"ridge on 24 h", "geography k-NN", "geography ridge"}
+    assert set(fitted["baseline"]) == {
+        "training mean", "ridge on 24 h", "gradient boosting on 24 h", "geography k-NN", "geography ridge",
+    }  # fmt: skip
     sides = fitted.merge(cohort.folds, on=["item", "fold"])
     assert len(sides) == len(fitted) and set(sides["split"]) == {"validation", "test"}
     # Change the test stations' future: what the rules predict for them stays as it was.
@@ -193,7 +194,7 @@ def test_fitted_baselines_speak_of_held_out_items_only_and_know_nothing_of_them(
     test = cohort.items["station_index"].to_numpy()[cohort.rows(0, "test")]
     values[test, V1_ORDER.index("rh"), 40:] += 20
     write_array(array, values)
-    again = WEATHER2K.build_cohort(array, DEFAULTS)
+    again = WEATHER2K.build_cohort(array, WEATHER2K.cohort_defaults)
     key = ["item", "task", "baseline", "fold"]
     before, after = (c.baselines.query("task == 'humidity_1d' and fold == 0").set_index(key) for c in (cohort, again))
     pd.testing.assert_frame_equal(before, after)
@@ -230,7 +231,7 @@ def test_a_sentinel_in_a_target_is_a_missing_label_never_a_number(tmp_path):
 
 
 def test_whole_cells_are_held_out_where_asked(array):
-    cohort = WEATHER2K.build_cohort(array, replace(DEFAULTS, block_degrees=2.0, num_folds=3))
+    cohort = WEATHER2K.build_cohort(array, replace(DEFAULTS, protocol="blocked", num_folds=3))
     check_cohort(cohort, "weather2k")
     assert cohort.items["subject"].iloc[0] == "cell 20 90"
     assert cohort.items["subject"].nunique() == 10
@@ -261,7 +262,13 @@ def test_a_cohort_survives_the_disk_and_is_the_same_twice(generated, tmp_path):
         ({"protocol": "station"}, ParamsError, "did you mean 'stations'"),
         ({"train_until": 0.9}, ParamsError, "must rise within 0 and 1"),
         ({"num_folds": 1}, ParamsError, "num_folds is 1; it must be at least 2"),
-        ({"windows_per_station": 3}, ParamsError, "needs 744 hours, but there are 800"),
+        ({"windows_per_station": 4}, ParamsError, "needs 744 hours, but there are 800"),
+        ({"mode": "publishd"}, ParamsError, "mode 'publishd' is unknown"),
+        ({"mode": "published", "protocol": "both"}, ParamsError, "mode 'published' is the paper's protocol"),
+        ({"block_degrees": 1.0}, ParamsError, "block_degrees 1 means nothing in protocol 'stations'"),
+        ({"test_from": "2017-01-20"}, ParamsError, "mean nothing in protocol 'stations'"),
+        ({"protocol": "both", "test_from": "soon"}, ParamsError, "test_from 'soon' is no date"),
+        ({"protocol": "both", "test_from": "2030-01-01"}, ParamsError, "lies outside the series, 2017-01-01 to"),
         ({"protocol": "chronological"}, CohortError, "of 800 hours, training has 520 and validation 160; a window"),
         ({"num_folds": 30}, CohortError, "too few for 30 folds"),
     ],
@@ -282,7 +289,7 @@ def test_many_stations_with_few_windows_each_still_make_a_forecast(tmp_path, mon
 
     monkeypatch.setitem(generator.SIZES, "wide", (120, 9_000))
     WEATHER2K.generate(tmp_path, "wide", 0)
-    cohort = WEATHER2K.build_cohort(tmp_path, replace(CHRONOLOGICAL, max_items=240))
+    cohort = WEATHER2K.build_cohort(tmp_path, replace(DEFAULTS, protocol="both", max_items=240))
     check_cohort(cohort, "weather2k")
     assert cohort.num_folds == 5 and cohort.items["station"].nunique() > 115
 

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks import weather2k as benchmark
 from mmn.data.errors import ParamsError
 from mmn.data.files import version_of
-from mmn.data.weather2k import WEATHER2K
-from mmn.data.weather2k.series import check_plausible
+from mmn.data.weather2k import WEATHER2K, generator
+from mmn.data.weather2k.quality import check_plausible
 from mmn.data.weather2k.sources import open_series
 from mmn.data.weather2k.variables import V1_ORDER
 
@@ -78,3 +79,11 @@ def test_the_planted_structure_can_be_found(weather):
 def test_an_unknown_size_is_refused(tmp_path):
     with pytest.raises(ParamsError, match="size 'huge' is unknown; known: tiny, demo, medium"):
         WEATHER2K.generate(tmp_path, "huge", 0)
+
+
+def test_the_benchmarks_stages_run_at_toy_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(generator, "SIZES", dict(generator.SIZES))
+    assert benchmark.write_array(tmp_path, 40, 800) == "0.00 GB"
+    assert benchmark.build_cohort(tmp_path, "stations", 100, False, tmp_path / "kept").startswith("40 items, 5 folds")
+    assert benchmark.read_and_featurize(tmp_path, tmp_path / "kept") == "5 modalities of 3, 10, 6, 5, 1 columns"
+    assert "faults of 40 stations" in benchmark.scan(tmp_path)

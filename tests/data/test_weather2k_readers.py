@@ -11,7 +11,8 @@ import pytest
 from mmn.data.errors import ContractError, RawFileError
 from mmn.data.manifest import files_of
 from mmn.data.weather2k import WEATHER2K
-from mmn.data.weather2k.series import check_plausible, clean, duplicate_groups
+from mmn.data.weather2k.quality import check_plausible, clean
+from mmn.data.weather2k.series import duplicate_groups
 from mmn.data.weather2k.sources import find_layout, inspect, open_series
 from mmn.data.weather2k.units import COMPASS, convert, relative_humidity, saturation_pressure
 from mmn.data.weather2k.variables import GROUPS, V1_ORDER, V2_ORDER, VARIABLES, names_of_group

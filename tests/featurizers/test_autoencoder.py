@@ -9,12 +9,19 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks import autoencoder as benchmark
 from mmn.data.cohort import Cohort
 from mmn.data.embeddings import Embeddings, check_embeddings
-from mmn.data.errors import ContractError
-from mmn.featurizers.autoencoder import AutoencoderParams, fit_autoencoder
+from mmn.data.errors import ContractError, ParamsError
+from mmn.featurizers.autoencoder import (
+    AutoencoderParams,
+    code_width,
+    fit_autoencoder,
+    fit_autoencoders,
+    multimodn_parameters,
+)
 
-SMALL = AutoencoderParams(code=4, epochs=6, batch_size=32)
+SMALL = AutoencoderParams(code=4, epochs=6, batch_size=32, least_updates=1)
 NUM_ITEMS, NUM_STEPS, WIDTH = 60, 5, 7
 
 
@@ -48,8 +55,8 @@ def world(num_items: int = NUM_ITEMS, num_steps: int = NUM_STEPS, width: int = W
     return Embeddings(items=items, values=values[None].astype(np.float32), present=present)
 
 
-def fit(embeddings: Embeddings, cohort: Cohort, params: AutoencoderParams = SMALL, seed: int = 0):
-    return fit_autoencoder(embeddings, cohort, params, seed, lambda done, total: None)
+def fit(embeddings: Embeddings, cohort: Cohort, params: AutoencoderParams = SMALL, seed: int = 0, read_steps=()):
+    return fit_autoencoder(embeddings, cohort, params, seed, lambda done, total: None, read_steps)
 
 
 def hashes(made) -> list[str]:
@@ -113,35 +120,154 @@ def test_a_member_of_the_stack_equals_the_member_trained_alone():
 
 
 def test_training_equals_torchs_own_layers_loss_and_adam():
-    """Golden: two epochs of fold 0 with nn.Linear, F.mse_loss and torch.optim.Adam, from the same start."""
+    """Golden: two epochs of fold 0 with nn.Linear and torch.optim.Adam, from the same start; the loss over what is
+    known alone."""
     from mmn.featurizers import autoencoder as room
+    from mmn.featurizers.stacked_autoencoders import Stack
 
     embeddings, cohort = world(), cohort_of(num_folds=3)
     one = replace(cohort, folds=cohort.folds[cohort.folds["fold"] == 0])
     params = replace(SMALL, epochs=2, batch_size=50)
-    item_of_row = np.nonzero(embeddings.present)[0]
-    fold = room._fold_rows(embeddings, one, item_of_row, 0)
-    layers = room._layers(WIDTH, params)
-    start, generator = room._initial(layers, 0, 0)
-    modules, parts = [], torch.split(start, [(i + 1) * o for i, o in layers])
-    for number, ((inputs, outputs), part) in enumerate(zip(layers, parts, strict=True), 1):
-        linear = torch.nn.Linear(inputs, outputs)
-        linear.weight.data = part[: inputs * outputs].view(inputs, outputs).T.clone()
-        linear.bias.data = part[inputs * outputs :].clone()
-        modules += [linear, torch.nn.Sigmoid() if number == len(layers) else torch.nn.ReLU()]
+    rows = room._rows("modality", embeddings, one, params)
+    stack = Stack([rows], params.hidden, 0)
+    modules = []
+    for number, (weight, bias) in enumerate(stack.own_parameters(stack.flat_KP[0], 0), 1):
+        linear = torch.nn.Linear(*weight.shape)
+        linear.weight.data, linear.bias.data = weight.T.clone(), bias.clone()
+        modules += [linear, torch.nn.Sigmoid() if number == 6 else torch.nn.ReLU()]
     network = torch.nn.Sequential(*modules)
+    raw = torch.from_numpy(embeddings.values[0][embeddings.present])
+    train = torch.from_numpy(rows.train[0])
+    low, high = (torch.from_numpy(f(raw[train].numpy(), axis=0)) for f in (np.nanmin, np.nanmax))
+    x = ((raw - low) / (high - low)).clamp(0, 1)
+    known = ~torch.isnan(x)
+    x = torch.where(known, x, torch.nanmean(x[train], dim=0))
     adam = torch.optim.Adam(network.parameters(), lr=params.learning_rate)
+    generator = stack.generators[0]
     for _ in range(params.epochs):
-        order = fold.train[torch.randperm(len(fold.train), generator=generator)]
-        for begin in range(0, len(order), params.batch_size):
-            x = fold.rows[order[begin : begin + params.batch_size]]
+        order = train[torch.randperm(len(train), generator=generator)]
+        for batch in order.split(params.batch_size):
             adam.zero_grad()
-            torch.nn.functional.mse_loss(network(x), x).backward()
+            ((network(x[batch]) - x[batch])[known[batch]] ** 2).mean().backward()
             adam.step()
-    expected = network[:6](fold.rows).detach().numpy()
     made = fit(embeddings, one, params)
     assert made.card["fold cards"][0]["best epoch"] == 2
+    expected = network[:6](x).detach().numpy()
     np.testing.assert_allclose(made.embeddings.values[0][embeddings.present], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_modalities_of_other_widths_train_side_by_side_as_they_would_alone():
+    worlds = {"wide": world(width=11), "narrow": world(width=2, seed=1), "same": world(seed=2)}
+    together = fit_autoencoders(worlds, cohort_of(), SMALL, 0, lambda done, total: None)
+    for name, embeddings in worlds.items():
+        alone = fit(embeddings, cohort_of())
+        present = embeddings.present
+        np.testing.assert_allclose(
+            together[name].embeddings.values[:, present], alone.embeddings.values[:, present], rtol=1e-3, atol=1e-4
+        )
+        assert together[name].card["architecture"] == alone.card["architecture"] == f"{embeddings.width}-32-32-4"
+        assert together[name].card["encoder parameters"] == alone.card["encoder parameters"]
+
+
+def test_a_window_is_one_code_of_all_its_steps():
+    embeddings, cohort = world(), cohort_of()
+    made = fit(embeddings, cohort, replace(SMALL, unit="window"), read_steps=(NUM_STEPS - 1,))
+    assert made.card["architecture"] == f"{NUM_STEPS * WIDTH}-32-32-4"
+    assert made.embeddings.values.shape == (3, NUM_ITEMS, 1, 4)
+    np.testing.assert_array_equal(made.embeddings.present[:, 0], embeddings.present.any(axis=1))
+    check_embeddings(made.embeddings, embeddings.items, "autoencoded")
+    # Another last step gives another code.
+    values = embeddings.values.copy()
+    values[:, 0, NUM_STEPS - 1] += 5
+    params = replace(SMALL, unit="window", epochs=1)
+    other = replace(embeddings, values=values)
+    first, second = (fit(e, cohort, params, read_steps=(NUM_STEPS - 1,)) for e in (embeddings, other))
+    assert not np.array_equal(first.embeddings.values[:, 0], second.embeddings.values[:, 0])
+
+
+def test_the_mean_unit_is_the_mean_of_an_items_codes():
+    embeddings, cohort = world(), cohort_of()
+    mean = fit(embeddings, cohort, replace(SMALL, unit="mean"), read_steps=(NUM_STEPS - 1,)).embeddings
+    steps = fit(embeddings, cohort).embeddings
+    assert mean.values.shape == (3, NUM_ITEMS, 1, 4)
+    np.testing.assert_allclose(
+        mean.values[:, mean.present[:, 0], 0], np.nanmean(steps.values, axis=2)[:, mean.present[:, 0]], rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("read_steps", "message"), [((2, 4), "read after step 2"), ((), "steps were not given")])
+def test_a_code_of_all_steps_is_refused_where_a_task_is_read_before_the_last(read_steps, message):
+    with pytest.raises(ParamsError, match=message):
+        fit(world(), cohort_of(), replace(SMALL, unit="window"), read_steps=read_steps)
+
+
+@pytest.mark.parametrize("width", [1, 3, 10, 45])
+def test_equal_parameters_give_a_code_of_39_for_any_modality(width):
+    params = AutoencoderParams(align="parameters")
+    assert code_width(params, width, 24) == 39 and code_width(AutoencoderParams(), width, 24) == 20
+    assert multimodn_parameters(params, width) == 32 * width + 2_388
+    own = 32 * width + 33 * 39 + 1_088
+    assert abs(own - multimodn_parameters(params, width)) < 33, "one more or less would be further away"
+
+
+def test_a_window_too_wide_for_equal_parameters_is_refused_with_both_numbers():
+    params = AutoencoderParams(align="parameters", unit="window")
+    # One variable: 24 inputs, 32 * 24 + 1,088 + 33 z = 2,420, so z = 17.
+    assert code_width(params, 1, 24) == 17
+    with pytest.raises(ParamsError, match=r"72 inputs alone need 3,392, MultiModN's encoder has 2,484"):
+        code_width(params, 3, 24)
+
+
+def test_the_card_says_whether_the_reconstruction_keeps_its_bound():
+    noise = world(200)
+    rng = np.random.default_rng(3)
+    noise = replace(noise, values=rng.uniform(size=(1, 200, NUM_STEPS, 40)).astype(np.float32))
+    short = AutoencoderParams(code=1, epochs=2, least_updates=1)
+    bad = fit(noise, cohort_of(200), short).card
+    assert bad["within_bound"] is False and bad["bound"] == 0.5 and "3 of 3 folds explain less" in bad["warning"]
+    assert len(bad["reconstruction"]["validation"]) == 3 and max(bad["reconstruction"]["validation"]) < 0.1
+    assert fit(noise, cohort_of(200), replace(short, least_explained=-1.0)).card["within_bound"] is True
+    good = fit(world(200), cohort_of(200), AutoencoderParams(epochs=30, batch_size=32)).card
+    assert good["within_bound"] is True and min(good["reconstruction"]["validation"]) > 0.5
+
+
+def test_a_modality_that_never_varies_cannot_be_judged():
+    embeddings = world()
+    constant = replace(embeddings, values=np.where(np.isnan(embeddings.values), np.nan, 3).astype(np.float32))
+    card = fit(constant, cohort_of()).card
+    assert card["within_bound"] is None and card["reconstruction"]["validation"] == [None, None, None]
+    assert "3 folds have no validation row that varies" in card["note"]
+
+
+def test_what_is_unknown_holds_the_training_mean_and_is_not_reconstructed():
+    embeddings, cohort = world(), cohort_of()
+    values = embeddings.values.copy()
+    item = int(cohort.rows(0, "test")[0])
+    values[0, item, :, 0] = np.nan
+    train = values[0, cohort.rows(0, "train")][embeddings.present[cohort.rows(0, "train")]]
+    # The mean of what is scaled to [0, 1] by the same range is the scaled mean.
+    filled = values.copy()
+    filled[0, item, :, 0] = np.nanmean(train[:, 0])
+    first, second = (fit(replace(embeddings, values=v), cohort) for v in (values, filled))
+    present = embeddings.present[item]
+    np.testing.assert_allclose(
+        first.embeddings.values[0, item][present], second.embeddings.values[0, item][present], rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"unit": "hour"}, "unit is 'hour'"), ({"align": "z"}, "align is 'z'"), ({"least_explained": 1.0}, "below 1"),
+     ({"code": 0}, "code is 0"), ({"learning_rate": 0.0}, "learning_rate is 0.0")],
+)  # fmt: skip
+def test_impossible_settings_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        AutoencoderParams(**change)
+
+
+def test_a_learning_rate_that_explodes_is_refused():
+    with pytest.raises(ParamsError, match=r"never a number. Set a smaller learning_rate"):
+        fit(world(), cohort_of(), replace(SMALL, learning_rate=float("inf")))
 
 
 def test_it_explains_most_of_what_the_mean_leaves():
@@ -173,3 +299,11 @@ def test_a_fold_without_a_training_row_is_refused_with_the_way_out():
     present[cohort.rows(2, "train")] = False
     with pytest.raises(ContractError, match=r"fold 2.*Leave the modality out"):
         fit(replace(embeddings, present=present), cohort)
+
+
+@pytest.mark.parametrize("unit", ["step", "window"])
+def test_the_benchmark_fits_the_same_members_in_three_ways(unit):
+    worlds, cohort = benchmark.make_world(40, 3, [2, 4], 2)
+    took = benchmark.compare(worlds, cohort, replace(SMALL, epochs=1, unit=unit), repeats=1)
+    assert list(took) == ["one by one (torch)", "a stack per modality", "all side by side"]
+    assert all(wall > 0 for wall, _ in took.values())

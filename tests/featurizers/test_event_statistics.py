@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +14,7 @@ from scipy.signal import find_peaks
 from mmn.data.cohort import Cohort
 from mmn.data.embeddings import check_embeddings
 from mmn.data.errors import ContractError
-from mmn.data.evidence import EventEvidence
+from mmn.data.evidence import EventBlock, EventEvidence
 from mmn.featurizers.event_statistics import (
     EVENT_STATISTICS,
     STATISTICS,
@@ -30,15 +32,30 @@ def cohort_of(num_items: int) -> Cohort:
     return Cohort(items=items, targets={}, folds=pd.DataFrame({"item": [], "fold": [], "split": []}))
 
 
-def events_of(series: dict[tuple[int, str], list[float]]) -> EventEvidence:
-    rows = [
-        (f"item{item}", signal, float(hour), value)
-        for (item, signal), values in series.items()
+def block_of(rows: list[tuple[int, int, float, float]]) -> EventBlock:
+    item, signal, hours, value = np.array(rows, dtype=np.float64).reshape(-1, 4).T
+    return EventBlock(item=item.astype(np.int32), signal=signal.astype(np.int16), hours=hours, value=value)
+
+
+def evidence_of(*blocks: EventBlock) -> EventEvidence:
+    return EventEvidence(
+        signals=tuple(SIGNALS),
+        blocks=lambda: iter(blocks),
+        units={"Heart Rate": "bpm"},
+        quarantined={"unit not known": 3},
+    )
+
+
+def rows_of(series: dict[tuple[int, str], list[float]]) -> list[tuple[int, int, float, float]]:
+    return [
+        (item, SIGNALS.index(signal), float(hour), value)
+        for (item, signal), values in sorted(series.items())
         for hour, value in enumerate(values)
     ]
-    frame = pd.DataFrame(rows, columns=["item", "signal", "hours", "value"]).astype({"hours": float, "value": float})
-    frame["signal"] = pd.Categorical(frame["signal"], categories=SIGNALS)
-    return EventEvidence(rows=frame, units={"Heart Rate": "bpm"}, quarantined={"unit not known": 3})
+
+
+def events_of(series: dict[tuple[int, str], list[float]]) -> EventEvidence:
+    return evidence_of(block_of(rows_of(series)))
 
 
 def summarise(evidence: EventEvidence, num_items: int, params: EventStatisticsParams = CLEAN):
@@ -146,17 +163,54 @@ def test_haim_mode_equals_the_reference_with_a_zero_appended(several):
     np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-3)
 
 
-def test_items_may_come_in_any_order_but_time_may_not_run_backwards():
-    first, second = events_of({(0, "Heart Rate"): [1, 2]}).rows, events_of({(1, "Heart Rate"): [7, 5, 6]}).rows
-    swapped = EventEvidence(rows=pd.concat([second, first], ignore_index=True))
-    in_order = EventEvidence(rows=pd.concat([first, second], ignore_index=True))
-    np.testing.assert_array_equal(summarise(swapped, 2).embeddings.values, summarise(in_order, 2).embeddings.values)
+@settings(max_examples=200, deadline=None)
+@given(
+    st.dictionaries(st.tuples(st.integers(0, 9), st.sampled_from(SIGNALS)), ONE, max_size=12),
+    st.sampled_from([CLEAN, HAIM]),
+    st.sets(st.integers(0, 10)),
+)
+def test_where_a_block_ends_changes_no_bit_and_all_equals_one_series_at_a_time(series, params, cuts):
+    rows = rows_of(series)
+    edges = [0, *sorted(cuts), 10]
+    blocks = [block_of([row for row in rows if a <= row[0] < b]) for a, b in pairwise(edges)]
+    cut = summarise(evidence_of(*blocks), 10, params).embeddings
+    whole = summarise(evidence_of(block_of(rows)), 10, params).embeddings
+    assert cut.values.tobytes() == whole.values.tobytes()
+    np.testing.assert_array_equal(cut.present, whole.present)
+    zero = [0.0] if params is HAIM else []
+    for item in range(10):
+        for place, signal in enumerate(SIGNALS):
+            made = cut.values[0, item, 0, 11 * place : 11 * place + 11]
+            values = series.get((item, signal))
+            if values is None:
+                assert (made == 0).all() if params is HAIM else np.isnan(made).all()
+            else:
+                expected = reference(np.array([*values, *zero]))
+                scale = max(1.0, *map(abs, values))
+                np.testing.assert_allclose(made, np.float32(expected), rtol=1e-6, atol=1e-9 * scale**2)
+
+
+def test_time_may_not_run_backwards_but_in_haim_mode_where_it_may_even_be_missing():
+    backwards = [(0, 0, 2.0, 7.0), (0, 0, np.nan, 9.0), (0, 0, 1.0, 8.0)]
+    with pytest.raises(ContractError, match="2 events lie before the one above them; the reader must sort"):
+        summarise(evidence_of(block_of(backwards)), 1)
+    made = summarise(evidence_of(block_of(backwards)), 1, HAIM).embeddings.values[0, 0, 0, :11]
+    np.testing.assert_allclose(made, np.float32(reference(np.array([7.0, 9.0, 8.0, 0.0]))), rtol=1e-6)
+
+
+@pytest.mark.parametrize("params", [CLEAN, HAIM])
+def test_blocks_are_of_whole_items_in_order(params):
+    first, second = block_of([(0, 0, 1.0, 1.0), (1, 0, 1.0, 1.0)]), block_of([(1, 0, 2.0, 1.0)])
+    with pytest.raises(ContractError, match="begins with item 1, but item 1 was there before"):
+        summarise(evidence_of(first, second), 2, params)
     with pytest.raises(ContractError, match="must sort"):
-        summarise(EventEvidence(rows=second.iloc[::-1]), 2)
+        summarise(evidence_of(block_of([(0, 1, 1.0, 1.0), (0, 0, 2.0, 1.0)])), 2, params)
 
 
 def test_an_event_of_nobody_and_an_event_without_a_number_are_refused():
     with pytest.raises(ContractError, match="no item of the cohort"):
         summarise(events_of({(5, "Heart Rate"): [1]}), 2)
+    with pytest.raises(ContractError, match="no signal"):
+        summarise(evidence_of(block_of([(0, 2, 1.0, 1.0)])), 2)
     with pytest.raises(ContractError, match="finite"):
         summarise(events_of({(0, "Heart Rate"): [1, float("inf")]}), 2)

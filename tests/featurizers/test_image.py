@@ -1,43 +1,53 @@
-"""Pictures, through the real packaged network: sound ones are told apart, unsound ones set aside with the reason."""
+"""Pictures to vectors: sound ones are told apart, unsound ones set aside, and a killed run goes on where it stopped."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from PIL import Image, ImageFile
-from safetensors.torch import save_file
-from sklearn.datasets import load_sample_image
-from torchvision.models import densenet121, resnet18
+from PIL import Image
 
 from mmn.data.cohort import Cohort
 from mmn.data.embeddings import check_embeddings
 from mmn.data.errors import ContractError
 from mmn.data.evidence import ImageEvidence
-from mmn.featurizers.image import IMAGE, ImageParams, _efficientnet_lite0, load_network, read_grey
-from mmn.featurizers.weights import WeightsError, inference, load_state, resolve_image
+from mmn.featurizers import image, image_precision, image_stream
+from mmn.featurizers.image import IMAGE, ImageParams
+from mmn.featurizers.image_stream import _in_order
+from mmn.featurizers.shards import NOWHERE, Shards
+from mmn.featurizers.weights import WeightsError
 
 CHEST_XRAYS = Path(__file__).parents[2] / ".." / "shared" / "data" / "nih-cxr14-sample" / "images"
 QUICK = replace(IMAGE.defaults, image_size=64)
 
 
-def embed(pictures: list[tuple[int, Path]], num_items: int, params: ImageParams = QUICK):
+def embed(pictures, num_items: int, params: ImageParams = QUICK, shards: Shards = NOWHERE, progress=lambda *_: None):
+    """pictures: (item, path) or (item, path, weight)."""
     names = [f"item{i}" for i in range(num_items)]
     items = pd.DataFrame({"item": names, "subject": names, "prediction_time": pd.NaT})
     cohort = Cohort(items=items, targets={}, folds=pd.DataFrame({"item": [], "fold": [], "split": []}))
-    rows = pd.DataFrame([(f"item{item}", str(path)) for item, path in pictures], columns=["item", "path"])
-    evidence = ImageEvidence(rows=rows, quarantined={"no picture before the prediction": 4})
-    return IMAGE.run(evidence, cohort, "chest_xray", params, lambda done, total: None)
+    rows = pd.DataFrame(
+        [(f"item{item}", str(path), path.name, *(weight or (1.0,))) for item, path, *weight in pictures],
+        columns=["item", "path", "source", "weight"],
+    )
+    aside = pd.DataFrame({"item": ["item0"], "source": ["gone.jpg"], "reason": ["no picture"]})
+    evidence = ImageEvidence(rows=rows, quarantined={"no picture": 1}, set_aside=aside)
+    return IMAGE.run(evidence, cohort, "chest_xray", params, progress, shards=shards)
 
 
-def pattern(seed: int, size: tuple[int, int] = (300, 240)) -> Image.Image:
-    """A smooth grey pattern, width by height."""
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6)).astype(np.uint8)
-    return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+def vectors(made) -> np.ndarray:
+    return made.embeddings.values[0, :, 0]
+
+
+def pattern(seed: int) -> Image.Image:
+    coarse = np.random.RandomState(seed).randint(0, 256, (6, 6)).astype(np.uint8)
+    return Image.fromarray(coarse).resize((100, 80), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture
@@ -48,112 +58,83 @@ def sound(tmp_path) -> list[Path]:
     return paths
 
 
+@pytest.fixture
+def encoded(monkeypatch) -> list[int]:
+    """The size of each batch that reached the network, in any order."""
+    sizes: list[int] = []
+    load = image.load_network
+
+    def counting(*arguments):
+        encode = load(*arguments)
+        return lambda grey: sizes.append(len(grey)) or encode(grey)
+
+    monkeypatch.setattr(image, "load_network", counting)
+    return sizes
+
+
+# One vector per item
+
+
 def test_each_picture_gets_its_own_features_and_an_item_without_one_is_absent(sound):
     made = embed(list(enumerate(sound)), 6)
     assert made.embeddings.values.shape == (1, 6, 1, 1280)
     assert made.embeddings.present[:, 0].tolist() == [True] * 5 + [False]
-    assert made.card["quarantined"] == {"no picture before the prediction": 4}
     assert made.card["weights"]["name"] == "efficientnet_lite0"
-    assert np.nanstd(made.embeddings.values[0, :, 0], axis=0).max() > 0.1
+    assert np.nanstd(vectors(made), axis=0).max() > 0.1
     check_embeddings(made.embeddings, np.array([f"item{i}" for i in range(6)]), "chest_xray")
 
 
-def test_batches_change_nothing_and_the_same_run_gives_the_same_bytes(sound):
+def test_batches_change_nothing_and_the_same_run_gives_the_same_bytes(sound, monkeypatch):
     pictures = list(enumerate(sound))
-    together = embed(pictures, 5).embeddings.values
-    alone = embed(pictures, 5, replace(QUICK, batch_size=2)).embeddings.values
-    np.testing.assert_allclose(together, alone, atol=1e-5)
-    assert together.tobytes() == embed(pictures, 5).embeddings.values.tobytes()
+    together = vectors(embed(pictures, 5))
+    np.testing.assert_allclose(together, vectors(embed(pictures, 5, replace(QUICK, batch_size=1))), atol=1e-5)
+    for threads in (1, 2, 5):
+        monkeypatch.setattr(image_stream, "num_cores", lambda threads=threads: threads)
+        assert vectors(embed(pictures, 5)).tobytes() == together.tobytes()
 
 
-def test_an_item_with_two_pictures_gets_their_mean(sound):
-    apart = embed([(0, sound[0]), (1, sound[1])], 2).embeddings.values[0, :, 0]
-    joined = embed([(0, sound[0]), (0, sound[1]), (1, sound[2])], 2).embeddings.values[0, 0, 0]
-    np.testing.assert_allclose(joined, apart.mean(axis=0), atol=1e-5)
+def test_an_items_vector_is_the_mean_of_its_pictures_by_weight(sound):
+    a, b, c = vectors(embed(list(enumerate(sound[:3])), 3))
+    made = vectors(embed([(0, sound[0]), (0, sound[1]), (1, sound[0], 3.0), (1, sound[1], 1.0), (2, sound[2])], 3))
+    np.testing.assert_allclose(made, [(a + b) / 2, (3 * a + b) / 4, c], rtol=1e-5, atol=1e-6)
+    history = vectors(embed([(0, sound[0], 1.0), (0, sound[1], 0.5), (0, sound[2], 0.0)], 1))
+    np.testing.assert_allclose(history[0], (2 * a + b) / 3, rtol=1e-5, atol=1e-6)
 
 
-def write_unsound(folder: Path) -> dict[str, Path]:
-    """Reason (a part of it) -> file."""
-    good = pattern(1)
-    good.save(folder / "whole.jpg", quality=95)
-    good.save(folder / "whole.png")
-    jpeg, png = (folder / "whole.jpg").read_bytes(), (folder / "whole.png").read_bytes()
-    (folder / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
-    (folder / "cut.png").write_bytes(png[: len(png) // 2])
-    flipped = bytearray(png)
-    flipped[len(png) // 2] ^= 0xFF
-    (folder / "flipped.png").write_bytes(flipped)
-    (folder / "empty.jpg").write_bytes(b"")
-    (folder / "text.jpg").write_bytes(b"this is no picture")
-    good.convert("CMYK").save(folder / "cmyk.jpg")
-    Image.fromarray(np.arange(10_000, dtype=np.uint16).reshape(100, 100)).save(folder / "deep.png")
-    Image.new("L", (1, 1), 7).save(folder / "dot.png")
-    Image.new("L", (100, 100), 7).save(folder / "blank.png")
-    Image.new("1", (8_000, 8_000)).save(folder / "bomb.png")
-    Image.new("1", (20_000, 20_000)).save(folder / "bigger_bomb.png")
-    rotated = good.getexif()
-    rotated[0x0112] = 6
-    good.save(folder / "rotated.jpg", exif=rotated)
-    good.save(folder / "other.gif")
-    return {
-        "damaged or cut short|cut.jpg": folder / "cut.jpg",
-        "damaged or cut short|cut.png": folder / "cut.png",
-        "damaged or cut short|flipped": folder / "flipped.png",
-        "empty file": folder / "empty.jpg",
-        "not a JPEG or PNG file|text": folder / "text.jpg",
-        "not a JPEG or PNG file|gif": folder / "other.gif",
-        "mode CMYK": folder / "cmyk.jpg",
-        "mode I;16": folder / "deep.png",
-        "a side below 32 pixels": folder / "dot.png",
-        "blank": folder / "blank.png",
-        "more than 50,000,000 pixels|1": folder / "bomb.png",
-        "more than 50,000,000 pixels|2": folder / "bigger_bomb.png",
-        "rotated": folder / "rotated.jpg",
-        "no file at the path": folder / "missing.jpg",
-    }
+def test_where_only_pictures_of_weight_zero_are_left_they_count_alike(sound, tmp_path):
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    a, b = vectors(embed(list(enumerate(sound[:2])), 2))
+    made = embed([(0, sound[0], 0.0), (0, sound[1], 0.0), (0, tmp_path / "empty.jpg", 1.0)], 1)
+    np.testing.assert_allclose(vectors(made)[0], (a + b) / 2, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_unsound_files_are_set_aside_with_their_reason_and_their_items_are_absent(tmp_path, sound):
-    unsound = write_unsound(tmp_path)
-    for reason, path in unsound.items():
-        found = read_grey(path, 64, QUICK.most_pixels)
-        assert isinstance(found, str), path.name
-        assert found.startswith(reason.split("|")[0]), path.name
-    pictures = [(0, sound[0]), (1, sound[1]), *enumerate(unsound.values(), 2)]
-    made = embed(pictures, len(pictures))
-    assert made.embeddings.present[:, 0].tolist() == [True, True] + [False] * len(unsound)
-    reasons = {key: n for key, n in made.card["quarantined"].items() if "before the prediction" not in key}
-    assert sum(reasons.values()) == len(unsound)
-    assert reasons["damaged or cut short"] == 3
-    alone = embed([(0, sound[0]), (1, sound[1])], 2).embeddings.values[0, :2]
-    np.testing.assert_allclose(made.embeddings.values[0, :2], alone, atol=1e-5)
+    whole = sound[0].read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    Image.new("L", (100, 100), 7).save(tmp_path / "blank.png")
+    unsound = [tmp_path / name for name in ("cut.jpg", "empty.jpg", "blank.png", "none.jpg")]
+    made = embed([(0, sound[0]), (1, sound[1]), *enumerate(unsound, 2), (1, unsound[0])], 6)
+    assert made.embeddings.present[:, 0].tolist() == [True, True, False, False, False, False]
+    np.testing.assert_allclose(vectors(made)[:2], vectors(embed(list(enumerate(sound[:2])), 2)), atol=1e-5)
+    cut, blank = "image damaged or cut short", "blank: one grey level throughout"
+    assert made.set_aside.to_numpy().tolist() == [
+        ["item0", "gone.jpg", "no picture"],
+        ["item2", "cut.jpg", cut], ["item3", "empty.jpg", "image empty"], ["item4", "blank.png", blank],
+        ["item5", "none.jpg", "image missing"], ["item1", "cut.jpg", cut],
+    ]  # fmt: skip
+    assert made.card["quarantined"] == {"no picture": 1, cut: 2, "image empty": 1, blank: 1, "image missing": 1}
 
 
-def test_a_cut_file_is_set_aside_even_if_another_library_allowed_half_pictures(tmp_path, monkeypatch):
-    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
-    assert read_grey(write_unsound(tmp_path)["damaged or cut short|cut.jpg"], 64, 10**9) == "damaged or cut short"
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P"])
-def test_eight_bit_pictures_of_every_mode_read_alike(tmp_path, mode):
-    pattern(3).save(tmp_path / "grey.png")
-    pattern(3).convert(mode).save(tmp_path / "other.png")
-    grey, other = (read_grey(tmp_path / name, 64, 10**9) for name in ("grey.png", "other.png"))
-    assert np.abs(grey.astype(int) - other.astype(int)).max() <= 1
-
-
-def test_reading_a_jpeg_at_a_smaller_scale_is_reading_it_whole(tmp_path):
-    pattern(4, (1_600, 1_600)).save(tmp_path / "large.jpg", quality=95)
-    whole = Image.open(tmp_path / "large.jpg").convert("L").resize((64, 64), Image.Resampling.BILINEAR)
-    assert np.abs(read_grey(tmp_path / "large.jpg", 64, 10**9).astype(int) - np.asarray(whole)).mean() < 1
-
-
-def test_the_middle_square_is_taken_and_nothing_is_stretched(tmp_path):
-    wide = np.zeros((100, 300), dtype=np.uint8)
-    wide[:, 100:200] = pattern(5, (100, 100))
-    Image.fromarray(wide).save(tmp_path / "wide.png")
-    assert np.abs(read_grey(tmp_path / "wide.png", 100, 10**9).astype(int) - wide[:, 100:200]).max() <= 1
+def test_impossible_requests_are_refused_and_no_picture_leaves_everyone_absent(sound):
+    with pytest.raises(ValueError, match="batch_size"):
+        ImageParams(batch_size=0)
+    with pytest.raises(ContractError, match="1 of 1 pictures name no item"):
+        embed([(9, sound[0])], 2)
+    for weight in (np.nan, -1.0):
+        with pytest.raises(ContractError, match="1 of 2 pictures have a weight"):
+            embed([(0, sound[0]), (1, sound[1], weight)], 2)
+    assert not embed([], 2).embeddings.present.any()
 
 
 def test_a_network_that_answers_the_same_to_all_is_refused(tmp_path, sound):
@@ -164,71 +145,141 @@ def test_a_network_that_answers_the_same_to_all_is_refused(tmp_path, sound):
         embed(list(enumerate(copies)), 3)
 
 
-def test_grey_levels_reach_the_network_on_the_scale_it_was_trained_on():
-    """Golden: on two photographs, the variance after the first layer is about what the network's own statistics say.
+def test_modes_and_outputs_that_the_weights_do_not_have_are_refused(sound):
+    with pytest.raises(WeightsError, match=r"mode haim.*densenet121-res224-chex.*or `mode: clean`"):
+        embed([(0, sound[0])], 1, replace(IMAGE.defaults, mode="haim"))
+    with pytest.raises(WeightsError, match=r"'efficientnet_lite0' names no findings"):
+        embed([(0, sound[0])], 1, replace(QUICK, output="findings"))
 
-    On ImageNet's mean and deviation, or on [0, 1], it is not.
+
+# Kept shards
+
+
+def test_what_is_kept_is_not_computed_again_and_the_bytes_are_the_same(sound, tmp_path, monkeypatch, encoded):
+    monkeypatch.setattr(image_stream, "PICTURES_PER_SHARD", 2)
+    (tmp_path / "empty.jpg").write_bytes(b"")
+    pictures = [*enumerate(sound), (5, tmp_path / "empty.jpg")]
+    plain = embed(pictures, 6)
+    shards, seen = Shards(tmp_path / "shards"), []
+    first = embed(pictures, 6, shards=shards)
+    assert sum(encoded) == 10
+    second = embed(pictures, 6, shards=shards, progress=lambda done, total: seen.append((done, total)))
+    assert sum(encoded) == 10 and seen == [(2, 6), (4, 6), (6, 6)]
+    for made in (first, second):
+        assert vectors(made).tobytes() == vectors(plain).tobytes()
+        assert made.card == plain.card
+        pd.testing.assert_frame_equal(made.set_aside, plain.set_aside)
+
+
+def test_a_shard_is_known_by_its_files_bytes_and_by_what_decides_its_features(sound, tmp_path, monkeypatch, encoded):
+    monkeypatch.setattr(image_stream, "PICTURES_PER_SHARD", 2)
+    shards, pictures = Shards(tmp_path / "shards"), list(enumerate(sound[:4]))
+    embed(pictures, 4, shards=shards)
+    assert sum(encoded) == 4
+    copies = [tmp_path / f"copy{i}.jpg" for i in range(4)]
+    for source, copy in zip(sound, copies, strict=False):
+        copy.write_bytes(source.read_bytes())
+    embed(list(enumerate(copies)), 4, shards=shards)
+    assert sum(encoded) == 4, "the same pictures under other names"
+    pattern(77).save(sound[3], quality=95)
+    embed(pictures, 4, shards=shards)
+    assert sum(encoded) == 6, "one picture changed: its shard alone"
+    for number, other in enumerate(({"image_size": 96}, {"batch_size": 1}, {"most_pixels": 10**6}), 1):
+        embed(pictures, 4, replace(QUICK, **other), shards)
+        assert sum(encoded) == 6 + 4 * number
+
+
+def test_a_damaged_shard_is_made_again(sound, tmp_path, encoded):
+    shards, pictures = Shards(tmp_path / "shards"), list(enumerate(sound))
+    plain = embed(pictures, 5, shards=shards)
+    file = next(shards.folder.rglob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:-5])
+    assert vectors(embed(pictures, 5, shards=shards)).tobytes() == vectors(plain).tobytes()
+    assert sum(encoded) == 10
+
+
+def test_a_killed_run_goes_on_where_it_stopped_and_ends_in_the_same_bytes(tmp_path, monkeypatch, encoded):
+    paths = [tmp_path / f"picture{i:02}.jpg" for i in range(18)]
+    for i, path in enumerate(paths):
+        pattern(i).save(path, quality=95)
+    code = f"""
+        import os, signal, sys
+        sys.path[:0] = [{str(Path(__file__).parent)!r}]
+        import test_image as room
+        from mmn.featurizers import image_stream
+        from mmn.featurizers.shards import Shards
+        image_stream.PICTURES_PER_SHARD = 4
+        def progress(done, total):
+            if done >= 8:
+                os.kill(os.getpid(), signal.SIGKILL)
+        folder = room.Path({str(tmp_path)!r})
+        pictures = list(enumerate(sorted(folder.glob("*.jpg"))))
+        room.embed(pictures, 18, shards=Shards(folder / "shards"), progress=progress)
     """
-    with inference("cpu"):
-        features, scale = _efficientnet_lite0(load_state(resolve_image("efficientnet_lite0")), 224, "file")
-        network = features.eval().network
-        photographs = [Image.fromarray(load_sample_image(name)) for name in ("flower.jpg", "china.jpg")]
-        squares = [np.asarray(p.convert("L").crop((106, 0, 533, 427)).resize((224, 224))) for p in photographs]
-        grey = torch.from_numpy(np.stack(squares)).float()[:, None]
-
-        def ratio(x: torch.Tensor) -> float:
-            return float((network._conv_stem(x).var(dim=(0, 2, 3)) / network._bn0.running_var).median())
-
-        assert 0.5 < ratio(scale(grey)) < 2
-        assert ratio((grey / 255).expand(-1, 3, -1, -1)) < 0.5
-        assert ratio(((grey / 255 - 0.45) / 0.226).expand(-1, 3, -1, -1)) > 2
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert killed.returncode == -9, killed.stderr
+    monkeypatch.setattr(image_stream, "PICTURES_PER_SHARD", 4)
+    pictures = list(enumerate(paths))
+    resumed = embed(pictures, 18, shards=Shards(tmp_path / "shards"))
+    assert sum(encoded) == 10, "two shards of four were done"
+    whole = embed(pictures, 18)
+    assert vectors(resumed).tobytes() == vectors(whole).tobytes()
+    assert resumed.card == whole.card
 
 
-def test_the_other_networks_read_their_own_state_from_safetensors(tmp_path, sound):
-    torch.manual_seed(0)
-    dense = densenet121(num_classes=18)
-    dense.features.conv0 = torch.nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-    save_file({**dense.state_dict(), "op_threshs": torch.zeros(18)}, tmp_path / "chex.safetensors")
-    save_file(resnet18().state_dict(), tmp_path / "resnet18.safetensors")
-    grey = np.stack([read_grey(path, 64, 10**9) for path in sound[:2]])
-    for name, file, width in (("densenet121-res224-chex", "chex", 1024), ("resnet18", "resnet18", 512)):
-        resolved = resolve_image(name, str(tmp_path / f"{file}.safetensors"))
-        with inference("cpu") as device:
-            made = load_network(resolved, replace(QUICK, weights=name), device)(grey)
-        assert made.shape == (2, width)
-        assert np.isfinite(made).all()
-    dense.eval()
-    with torch.no_grad():
-        x = torch.from_numpy(grey).float()[:, None] / 255 * 2048 - 1024
-        expected = torch.relu(dense.features(x)).mean(dim=(2, 3)).numpy()
-    resolved = resolve_image("densenet121-res224-chex", str(tmp_path / "chex.safetensors"))
-    with inference("cpu") as device:
-        made = load_network(resolved, replace(QUICK, weights="densenet121-res224-chex"), device)(grey)
-    np.testing.assert_allclose(made, expected, rtol=1e-3, atol=1e-4)
+def test_no_more_pictures_are_under_way_than_the_threads_can_use():
+    from concurrent.futures import ThreadPoolExecutor
+
+    drawn: list[int] = []
+    inputs = (drawn.append(number) or number for number in range(500))
+    with ThreadPoolExecutor(3) as pool:
+        for taken, (value, result) in enumerate(_in_order(pool, lambda x: x * 2, inputs, ahead=6)):
+            assert (value, result) == (taken, 2 * taken)
+            assert len(drawn) - taken <= 6
+    assert len(drawn) == 500
 
 
-def test_another_networks_tensors_are_refused(tmp_path):
-    save_file({"weight": torch.zeros(3)}, tmp_path / "resnet18.safetensors")
-    resolved = resolve_image("resnet18", str(tmp_path / "resnet18.safetensors"))
-    with pytest.raises(WeightsError, match="not those of this network"), inference("cpu") as device:
-        load_network(resolved, QUICK, device)
+# bfloat16
 
 
-def test_impossible_requests_are_refused_and_no_picture_leaves_everyone_absent(sound):
-    with pytest.raises(ValueError, match="batch_size"):
-        ImageParams(batch_size=0)
-    with pytest.raises(ContractError, match="1 of 1 pictures"):
-        embed([(9, sound[0])], 2)
-    assert not embed([], 2).embeddings.present.any()
+def test_bfloat16_that_strays_from_float32_is_refused_with_the_numbers(sound):
+    """EfficientNet-Lite0's own weights do, by a fifth of the spread between pictures."""
+    with pytest.raises(ContractError, match=r"first 5 pictures bfloat16 differs .* by 0\.\d+.*`dtype: float32`"):
+        embed(list(enumerate(sound)), 5, replace(QUICK, dtype="bfloat16"))
+
+
+def test_the_difference_is_measured_once_and_told_by_the_card(sound, tmp_path, monkeypatch, encoded):
+    monkeypatch.setattr(image_precision, "TOLERANCE", 1.0)
+    shards, params = Shards(tmp_path / "shards"), replace(QUICK, dtype="bfloat16")
+    made = embed(list(enumerate(sound)), 5, params, shards)
+    told = made.card["bfloat16 against float32"]
+    assert told["pictures"] == 5 and 0 < told["error"] < 1 and 0.9 < told["lowest cosine"] < 1
+    assert sum(encoded) == 10, "each picture once in both"
+    again = embed(list(enumerate(sound)), 5, params, shards)
+    assert sum(encoded) == 10 and again.card == made.card
+    exact = embed(list(enumerate(sound)), 5)
+    assert "bfloat16 against float32" not in exact.card
+    difference = np.linalg.norm(vectors(made) - vectors(exact))
+    spread = np.linalg.norm(vectors(exact) - vectors(exact).mean(axis=0))
+    assert told["error"] == pytest.approx(difference / spread, rel=1e-3)
 
 
 @pytest.mark.skipif(not CHEST_XRAYS.is_dir(), reason="the NIH chest X-ray sample is not beside the repository")
 def test_real_chest_xrays_are_all_read_and_told_apart():
     paths = sorted(CHEST_XRAYS.glob("*.png"))[:24]
     made = embed(list(enumerate(paths)), len(paths), replace(IMAGE.defaults, image_size=128))
-    values = made.embeddings.values[0, :, 0]
+    values = vectors(made)
     assert made.embeddings.present.all()
     assert (values.std(axis=0) > 1e-3).mean() > 0.5
     unit = values / np.linalg.norm(values, axis=1, keepdims=True)
     likeness = (unit @ unit.T)[np.triu_indices(len(unit), 1)]
     assert likeness.max() < 0.999
+
+
+def test_the_benchmark_compares_ways_that_give_the_same(tmp_path):
+    from benchmarks.images import compare
+
+    ways = compare(2, 1, (300, 240), "cpu", tmp_path)["ways"]
+    assert {"reading: naive: decoded whole", "network: naive", "both: naive"} <= set(ways)
+    assert all(way["cosine"] > 0.999 for way in ways.values() if way["cosine"] is not None)
+    assert all(way["ratio"] > 0 and way["images/s"] > 0 for way in ways.values())

@@ -84,6 +84,14 @@ def test_an_hour_is_present_where_any_variable_is_known():
     assert result.card["present_share"] == pytest.approx(23 / 24, abs=1e-6)
 
 
+def test_an_hour_that_is_known_in_part_can_be_left_out():
+    t, rh = np.full(T, 5.0), np.full(T, 50.0)
+    t[3] = np.nan
+    result = featurized("air", StationHoursParams(incomplete="absent"), t=t, rh=rh)
+    assert np.flatnonzero(~result.embeddings.present[0]).tolist() == [3]
+    assert result.card["incomplete"] == {"as": "absent", "share of hours": pytest.approx(1 / 24, abs=1e-6)}
+
+
 def test_published_mode_keeps_raw_degrees():
     result = featurized("wind", StationHoursParams(mode="published"), wd=350, ws=5.0)
     assert result.embeddings.names == ("wd", "ws")
@@ -101,7 +109,9 @@ def test_what_cannot_be_featurized_says_why():
     with pytest.raises(ContractError, match="wind direction without a speed"):
         featurized("wind", wd=90)
     with pytest.raises(ParamsError, match="mode 'raw' is unknown"):
-        featurized("wind", StationHoursParams(mode="raw"), wd=90, ws=1.0)
+        StationHoursParams(mode="raw")
+    with pytest.raises(ParamsError, match="incomplete 'drop' is unknown; known: present, absent"):
+        StationHoursParams(incomplete="drop")
     evidence = HourEvidence(values=np.zeros((2, T, 1), np.float32), names=("t",), units=("°C",))
     items = pd.DataFrame({"item": ["a"], "subject": ["a"], "prediction_time": [pd.NaT]})
     cohort = Cohort(items=items, targets={}, folds=pd.DataFrame(), num_steps=T)

@@ -14,24 +14,37 @@ from mmn.data.cohort import Cohort
 from mmn.data.embeddings import check_embeddings
 from mmn.data.errors import ContractError
 from mmn.data.evidence import TextEvidence
-from mmn.featurizers import text as room
+from mmn.featurizers.shards import NOWHERE, Shards
 from mmn.featurizers.text import NO_TIME, NO_TOKEN, TEXT, TextParams
-from mmn.featurizers.weights import WeightsError, inference, resolve_text
+from mmn.featurizers.text_chunks import clean_bounds
+from mmn.featurizers.text_encoder import load_encoder
+from mmn.featurizers.weights import TEXT_WEIGHTS, WeightsError, inference, resolve_text
 
 FINDINGS = "No acute cardiopulmonary process."
 EFFUSION = "Large left pleural effusion with adjacent atelectasis."
 LONG = "\n".join(f"Line {i}: heart size is normal, lungs are clear, no effusion is seen." for i in range(60))
 
 
-def embed(notes: list[tuple[int, float, str]], num_items: int = 3, params: TextParams = TEXT.defaults, progress=None):
+def evidence_of(notes: list[tuple[int, float, str | None]], quarantined: dict[str, int]) -> TextEvidence:
+    rows = pd.DataFrame(
+        [(f"item{item}", f"row {n}", hours, text) for n, (item, hours, text) in enumerate(notes)],
+        columns=["item", "note", "hours", "text"],
+    )
+    return TextEvidence(rows=rows.astype({"text": "category"}), quarantined=quarantined)
+
+
+def embed(
+    notes: list[tuple[int, float, str | None]],
+    num_items: int = 3,
+    params: TextParams = TEXT.defaults,
+    progress=None,
+    shards: Shards = NOWHERE,
+):
     names = [f"item{i}" for i in range(num_items)]
     items = pd.DataFrame({"item": names, "subject": names, "prediction_time": pd.NaT})
     cohort = Cohort(items=items, targets={}, folds=pd.DataFrame({"item": [], "fold": [], "split": []}))
-    rows = pd.DataFrame(
-        [(f"item{item}", hours, text) for item, hours, text in notes], columns=["item", "hours", "text"]
-    )
-    evidence = TextEvidence(rows=rows, quarantined={"note after the prediction": 2})
-    return TEXT.run(evidence, cohort, "notes", params, progress or (lambda done, total: None))
+    evidence = evidence_of(notes, {"note after the prediction": 2})
+    return TEXT.run(evidence, cohort, "notes", params, progress or (lambda done, total: None), shards)
 
 
 def vectors(notes, num_items: int = 3, params: TextParams = TEXT.defaults) -> np.ndarray:
@@ -47,13 +60,25 @@ def test_a_short_text_gets_the_vector_that_sentence_transformers_gives():
     assert np.linalg.norm(made) == pytest.approx(1, abs=1e-5)
 
 
-def test_batches_change_nothing():
+def test_a_text_has_the_same_vector_to_the_last_bit_whatever_else_is_embedded():
     notes = [(i, 1.0, f"{FINDINGS} " * (i + 1) + EFFUSION) for i in range(8)] + [(8, 1.0, LONG)]
     together = vectors(notes, 9)
-    one_by_one = vectors(notes, 9, replace(TEXT.defaults, batch_tokens=1))
-    np.testing.assert_allclose(together, one_by_one, atol=1e-5)
-    alone = vectors([(0, 1.0, notes[5][2])], 1)
-    np.testing.assert_allclose(alone[0], together[5], atol=1e-5)
+    np.testing.assert_array_equal(vectors([(0, 1.0, notes[5][2])], 1)[0], together[5])
+    np.testing.assert_allclose(vectors(notes, 9, replace(TEXT.defaults, batch_tokens=512)), together, atol=1e-5)
+
+
+def test_threads_change_nothing():
+    notes = [(i, 1.0, f"{FINDINGS} " * (i + 1)) for i in range(8)]
+    before = torch.get_num_threads()
+    made = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            made.append(vectors(notes, 8))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(*made)
 
 
 def test_the_same_run_gives_the_same_bytes():
@@ -62,7 +87,8 @@ def test_the_same_run_gives_the_same_bytes():
 
 
 def test_the_tail_of_a_long_text_counts():
-    changed = vectors([(0, 1.0, LONG), (1, 1.0, LONG + "\n" + EFFUSION)])
+    """More than three times 512 tokens; the last word is another."""
+    changed = vectors([(0, 1.0, LONG + " stable"), (1, 1.0, LONG + " worse")])
     assert np.abs(changed[0] - changed[1]).max() > 1e-3
 
 
@@ -79,6 +105,9 @@ def test_a_note_in_which_nothing_can_be_read_is_set_aside_and_counted():
     made = embed([(0, 1.0, " \n\t "), (1, 1.0, FINDINGS), (1, 2.0, "\x00")])
     assert made.embeddings.present[:, 0].tolist() == [False, True, False]
     assert made.card["quarantined"][NO_TOKEN] == 2
+    assert made.set_aside.to_dict("list") == {
+        "item": ["item0", "item1"], "source": ["row 0", "row 2"], "reason": [NO_TOKEN] * 2
+    }  # fmt: skip
     np.testing.assert_allclose(made.embeddings.values[0, 1, 0], vectors([(1, 1.0, FINDINGS)])[1], atol=1e-6)
 
 
@@ -101,6 +130,7 @@ def test_with_a_half_life_a_note_without_a_time_is_set_aside_and_counted():
     made = embed([(0, 5.0, FINDINGS), (0, float("nan"), EFFUSION), (1, float("nan"), EFFUSION)], params=half_life)
     assert made.embeddings.present[:, 0].tolist() == [True, False, False]
     assert made.card["quarantined"][NO_TIME] == 2
+    assert made.set_aside["source"].tolist() == ["row 1", "row 2"]
     np.testing.assert_allclose(made.embeddings.values[0, 0, 0], vectors([(0, 5.0, FINDINGS)])[0], atol=1e-6)
 
 
@@ -116,8 +146,8 @@ def test_each_different_text_is_embedded_once():
 def test_chunks_hold_every_token_in_order_and_fit(most):
     one_long_line = "word " * 40 + "\n" + "short line\n" + "end " * 20
     with inference("cpu") as device:
-        encoder = room.load_encoder(resolve_text("minilm"), replace(TEXT.defaults, chunk_tokens=most), device)
-        chunks, owner = room.chunk_texts(encoder, [one_long_line, FINDINGS])
+        encoder = load_encoder(resolve_text("minilm"), replace(TEXT.defaults, chunk_tokens=most), device)
+        chunks, owner = encoder.chunks([one_long_line, FINDINGS])
         whole = encoder.tokenizer([one_long_line, FINDINGS], add_special_tokens=False)["input_ids"]
     for number, ids in enumerate(whole):
         mine = [chunk for chunk, of in zip(chunks, owner, strict=True) if of == number]
@@ -128,15 +158,24 @@ def test_chunks_hold_every_token_in_order_and_fit(most):
 def test_a_chunk_ends_at_a_line_end_where_it_can():
     text = "one two three\nfour five six\nseven eight nine"
     offsets = [(m, m + 1) for m in (0, 4, 8, 14, 19, 24, 28, 34, 40)]
-    assert room._chunk_bounds(text, offsets, 7) == [(0, 6), (6, 9)]
-    assert room._chunk_bounds(text, offsets, 2) == [(0, 2), (2, 3), (3, 5), (5, 6), (6, 8), (8, 9)]
-    assert room._chunk_bounds(text, offsets, 9) == [(0, 9)]
+    assert clean_bounds(text, offsets, 7) == [(0, 6), (6, 9)]
+    assert clean_bounds(text, offsets, 2) == [(0, 2), (2, 3), (3, 5), (5, 6), (6, 8), (8, 9)]
+    assert clean_bounds(text, offsets, 9) == [(0, 9)]
 
 
-def test_bfloat16_is_close():
+def test_bfloat16_is_measured_on_the_notes_themselves_and_the_card_says_the_result():
     exact = vectors([(0, 1.0, LONG)])[0]
-    fast = vectors([(0, 1.0, LONG)], params=replace(TEXT.defaults, dtype="bfloat16"))[0]
-    assert exact @ fast / np.linalg.norm(exact) / np.linalg.norm(fast) > 0.999
+    made = embed([(0, 1.0, LONG)], params=replace(TEXT.defaults, dtype="bfloat16"))
+    fast = made.embeddings.values[0, 0, 0]
+    assert 0.999 < exact @ fast / np.linalg.norm(exact) / np.linalg.norm(fast) < 1 - 1e-9
+    assert 0.999 <= made.card["bfloat16"]["smallest cosine to float32"] < 1
+    assert made.card["bfloat16"]["chunks measured"] > 1
+
+
+def test_bfloat16_that_loses_too_much_is_refused_with_the_numbers_and_the_way_on(monkeypatch):
+    monkeypatch.setattr("mmn.featurizers.text_encoder.LEAST_COSINE", 0.9999999)
+    with pytest.raises(WeightsError, match=r"cosine to float32 is 0\.99\d+, below 0\.9999999.*dtype: float32"):
+        embed([(0, 1.0, LONG)], params=replace(TEXT.defaults, dtype="bfloat16"))
 
 
 def test_nothing_is_fetched(monkeypatch):
@@ -191,6 +230,20 @@ def test_a_local_folder_works_and_says_that_it_does_not_know_what_its_weights_ha
     assert str(small_bert.parent) not in json.dumps(made.card)
 
 
+@pytest.fixture
+def any_shape(monkeypatch):
+    """Lets a small network stand for bio_clinicalbert."""
+    monkeypatch.setitem(TEXT_WEIGHTS, "bio_clinicalbert", replace(TEXT_WEIGHTS["bio_clinicalbert"], shape=None))
+
+
+def test_another_model_is_not_taken_for_bio_clinicalbert(small_bert):
+    params = TextParams(weights="bio_clinicalbert", weights_path=str(small_bert), chunk_tokens=32)
+    said = r"hidden size 16, 2 layers and .*'bio_clinicalbert' has hidden size 768, 12 layers and 28,996 words"
+    with pytest.raises(WeightsError, match=said):
+        embed([(0, 1.0, "effusion")], params=params)
+
+
+@pytest.mark.usefixtures("any_shape")
 def test_bio_clinicalbert_pools_by_its_pooler_in_lower_case_and_warns(small_bert):
     params = TextParams(weights="bio_clinicalbert", weights_path=str(small_bert), chunk_tokens=32)
     made = embed([(0, 1.0, "Effusion"), (1, 1.0, "effusion")], params=params)
@@ -212,6 +265,7 @@ def test_weights_without_a_pooler_are_not_pooled_by_random_numbers(small_bert):
         embed(notes, params=TextParams(weights=str(small_bert), pooling="pooler"))
 
 
+@pytest.mark.usefixtures("any_shape")
 def test_bio_clinicalbert_is_read_from_the_hubs_cache_in_its_published_form(small_bert, monkeypatch, tmp_path_factory):
     """Published as a pickle of tensors: read by torch's reader that runs no code, and equal to safetensors."""
     import hashlib
@@ -232,6 +286,9 @@ def test_bio_clinicalbert_is_read_from_the_hubs_cache_in_its_published_form(smal
     blob = (blobs / "new").rename(blobs / hashlib.sha256((blobs / "new").read_bytes()).hexdigest())
     (snapshot / "pytorch_model.bin").symlink_to(blob)
     notes = [(0, 1.0, "no large effusion .")]
-    cached = vectors(notes, params=TextParams(weights="bio_clinicalbert", chunk_tokens=32))
-    given = vectors(notes, params=TextParams(weights="bio_clinicalbert", weights_path=str(small_bert), chunk_tokens=32))
-    np.testing.assert_allclose(cached[0], given[0], atol=1e-6)
+    cached = embed(notes, params=TextParams(weights="bio_clinicalbert", chunk_tokens=32))
+    given = embed(notes, params=TextParams(weights="bio_clinicalbert", weights_path=str(small_bert), chunk_tokens=32))
+    np.testing.assert_allclose(cached.embeddings.values[0, 0], given.embeddings.values[0, 0], atol=1e-6)
+    said = cached.card["weights"]
+    assert (said["sha256"], said["revision"], said["licence"]) == (blob.name, BIO_CLINICALBERT_REVISION, "MIT")
+    assert "MIMIC-III" in said["has_seen"] and "revision" not in given.card["weights"]

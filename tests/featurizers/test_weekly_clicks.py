@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,92 +14,27 @@ from hypothesis import strategies as st
 from mmn.data.cohort import Cohort
 from mmn.data.edu import EDU
 from mmn.data.edu.generator import write_world
-from mmn.data.edu.performance import weekly_performance
-from mmn.data.embeddings import check_embeddings
+from mmn.data.edu.params import EduCohortParams
+from mmn.data.edu.prepared import prepare
 from mmn.data.errors import ContractError
-from mmn.data.evidence import ClickEvidence
+from mmn.data.evidence import CLICK_STREAMS, ClickBlock, ClickEvidence
 from mmn.featurizers import load_featurizer
 from mmn.featurizers.weekly_clicks import WEEKLY_CLICKS, WeeklyClicksParams
 from mmn.featurizers.weekly_clicks.features import FEATURES
+from tests.data.edu_toy import (
+    MONDAY,
+    SCHEDULE,
+    TOY,
+    cell,
+    click,
+    cohort_of,
+    evidence_of,
+    featurize,
+    performance_of,
+    run,
+)
 
 LEAKY = {"CompetencyStrength", "CompetencyAlignment", "StudentShape"}
-MONDAY = pd.Timestamp("2013-02-18")
-FIELDS = (
-    "current_time", "old_time", "new_time", "old_speed", "new_speed", "grade", "submission_number", "problem_type",
-)  # fmt: skip
-
-# Weeks 0, 1, 2. Week 0: videos A (600 s) and B (300 s), problems P (10 points) and Q (4); week 1: video C (1200 s),
-# problem R (5 points); week 2: video D (400 s), no problem. A, B, P, Q are dated to the Sunday of week 0, 00:00.
-SCHEDULE = pd.DataFrame(
-    [
-        ("A", "video", 0, "2013-02-24", 600.0, None),
-        ("B", "video", 0, "2013-02-24", 300.0, None),
-        ("C", "video", 1, "2013-03-03", 1200.0, None),
-        ("D", "video", 2, "2013-03-10", 400.0, None),
-        ("P", "problem", 0, "2013-02-24", None, 10.0),
-        ("Q", "problem", 0, "2013-02-24", None, 4.0),
-        ("R", "problem", 1, "2013-03-03", None, 5.0),
-    ],
-    columns=["content", "stream", "week", "date", "duration", "grade_max"],
-).assign(date=lambda frame: pd.to_datetime(frame["date"]), duration=lambda frame: frame["duration"].astype(float))
-
-
-def click(item, time, event, content, **facts):
-    time = pd.Timestamp(f"2013-{time}")
-    stream = event.split(".")[0].lower()
-    return {"item": item, "week": (time - MONDAY).days // 7, "time": time, "stream": stream, "event_type": event,
-            "content": content, **facts}  # fmt: skip
-
-
-def evidence_of(clicks, schedule=SCHEDULE, num_weeks=3) -> ClickEvidence:
-    columns = ["item", "week", "time", "stream", "event_type", "content", *FIELDS]
-    events = pd.DataFrame(clicks).reindex(columns=columns)
-    numbers = {name: "float64" for name in FIELDS if name != "problem_type"}
-    events = events.astype({**numbers, "week": "int64"}).sort_values(["item", "time"], kind="stable", ignore_index=True)
-    return ClickEvidence(events=events, schedule=schedule, num_weeks=num_weeks)
-
-
-def cohort_of(*items, num_weeks=3) -> Cohort:
-    frame = pd.DataFrame({"item": items, "subject": items, "prediction_time": pd.NaT})
-    return Cohort(items=frame, targets={}, folds=pd.DataFrame(), num_steps=num_weeks)
-
-
-def run(evidence, cohort, modality, **params):
-    made = WEEKLY_CLICKS.run(evidence, cohort, modality, WeeklyClicksParams(**params), lambda done, total: None)
-    check_embeddings(made.embeddings, cohort.items["item"].to_numpy(), modality)
-    return made.embeddings
-
-
-def cell(embeddings, item=0, week=0) -> dict[str, float]:
-    return dict(zip(embeddings.names, embeddings.values[0, item, week].tolist(), strict=True))
-
-
-VIDEO_CLICKS = [
-    click("ann", "02-18 10:00:00", "Video.Load", "A", current_time=0),
-    click("ann", "02-18 10:00:10", "Video.Play", "A", current_time=0),
-    click("ann", "02-18 10:01:10", "Video.SpeedChange", "A", current_time=60, old_speed=1, new_speed=1.5),
-    click("ann", "02-18 10:02:10", "Video.Pause", "A", current_time=150),
-    click("ann", "02-18 10:02:40", "Video.Play", "A", current_time=150),
-    click("ann", "02-18 10:03:40", "Video.Seek", "A", current_time=240, old_time=240, new_time=200),
-    click("ann", "02-18 10:04:00", "Video.Seek", "A", current_time=220, old_time=220, new_time=300),
-    click("ann", "02-18 10:05:00", "Video.Stop", "A", current_time=390),
-    click("ann", "02-18 10:06:00", "Video.Load", "B", current_time=0),
-    click("ann", "02-18 12:00:00", "Video.Load", "C", current_time=0),
-    click("ann", "02-23 09:00:00", "Video.Load", "A", current_time=0),
-    click("ann", "02-23 09:01:00", "Video.Play", "A", current_time=0),
-    click("ann", "02-23 09:03:00", "Video.Pause", "A", current_time=120),
-    # Week 1: nothing. Week 2: one click that does not tell its position.
-    click("ann", "03-04 08:00:00", "Video.Load", "D"),
-]
-PROBLEM_CLICKS = [
-    click("ann", "02-18 11:00:00", "Problem.Check", "P", grade=4, submission_number=1),
-    click("ann", "02-18 11:10:00", "Problem.Check", "P", grade=8, submission_number=2),
-    click("ann", "02-18 11:30:00", "Problem.Check", "P", grade=10, submission_number=3),
-    click("ann", "02-18 11:35:00", "Problem.Check", "Q", grade=4, submission_number=1),
-    click("ann", "02-18 11:40:00", "Problem.Check", "R", grade=1, submission_number=1),
-]
-FORUM_CLICKS = [click("ann", "02-20 20:00:00", "Forum.Thread.View", None)]
-TOY = evidence_of(VIDEO_CLICKS + PROBLEM_CLICKS + FORUM_CLICKS)
 NAN = math.nan
 
 
@@ -219,7 +155,7 @@ def test_the_session_features_of_all_clicks_go_to_video_when_asked():
 
 
 def test_performance_equals_the_answer_worked_by_hand():
-    performance = weekly_performance(TOY, np.array(["ann"]))
+    performance = performance_of(TOY, "ann")
     # P: best 10/10 at the third submission; Q: 4/4 at the first. R is not of week 0, and in its own was not checked.
     np.testing.assert_allclose(performance.strength, [[(1 / 3 + 1) / 2, NAN, NAN]])
     np.testing.assert_allclose(performance.alignment, [[2 / 2, 0, NAN]])
@@ -232,7 +168,7 @@ def test_a_check_without_a_grade_is_no_failed_check():
         click("ann", "02-18 11:00:00", "Problem.Check", "P", submission_number=1),
         click("ann", "02-18 11:10:00", "Problem.Check", "P", grade=10, submission_number=1),
     ]
-    performance = weekly_performance(evidence_of(clicks), np.array(["ann"]))
+    performance = performance_of(evidence_of(clicks), "ann")
     assert performance.strength[0, 0] == 1 and performance.shape[0, 0] == 1 and performance.alignment[0, 0] == 1 / 2
 
 
@@ -320,8 +256,8 @@ def test_no_feature_that_makes_the_target_is_in_an_input(where):
 
 
 def test_the_leaky_ablation_is_marked_and_holds_the_three():
-    made = WEEKLY_CLICKS.run(TOY, cohort_of("ann"), "problem", WeeklyClicksParams(leaky=True), lambda done, total: None)
-    assert made.card["leaky"] is True
+    made = featurize(TOY, cohort_of("ann"), "problem", leaky=True)
+    assert made.card["leaky"] == "yes: an ablation, never a result"
     assert cell(made.embeddings)["CompetencyStrength"] == pytest.approx(2 / 3)
     assert set(made.embeddings.names) >= LEAKY
 
@@ -335,7 +271,8 @@ def test_bad_calls_say_what_is_wrong():
 
 def test_progress_reaches_its_end():
     seen = []
-    WEEKLY_CLICKS.run(TOY, cohort_of("ann"), "video", WeeklyClicksParams(), lambda *at: seen.append(at))
+    evidence = TOY.evidence(["ann"])
+    WEEKLY_CLICKS.run(evidence, cohort_of("ann"), "video", WeeklyClicksParams(), lambda *at: seen.append(at))
     assert seen[-1] == (1, 1)
 
 
@@ -344,23 +281,39 @@ def test_the_table_of_contents_finds_it():
 
 
 @pytest.fixture(scope="module")
-def generated(tmp_path_factory):
+def world(tmp_path_factory):
     raw = tmp_path_factory.mktemp("edu") / "raw"
     write_world(raw, 80, 11)
-    params = type(EDU.cohort_defaults)(filter="none")
+    prepared = {"events": raw.parent / "events.parquet"}
+    prepare(raw, "events", prepared["events"], {}, lambda done, total: None)
+    return raw, EduCohortParams(filter="none"), prepared
+
+
+@pytest.fixture(scope="module")
+def generated(world):
+    raw, params, prepared = world
     cohort = EDU.build_cohort(raw, params)
-    return EDU.read_evidence(raw, "video", cohort, params), cohort
+    return EDU.read_evidence(raw, "video", cohort, params, prepared), cohort
 
 
 def without(evidence: ClickEvidence, mask) -> ClickEvidence:
-    events = evidence.events[~mask].reset_index(drop=True)
-    return ClickEvidence(events=events, schedule=evidence.schedule, num_weeks=evidence.num_weeks)
+    """mask: block -> the clicks to take away."""
+
+    def blocks():
+        for block in evidence.blocks():
+            kept = ~mask(block)
+            arrays = {
+                name: getattr(block, name)[kept] for name in ("item", "week", "time", "stream", "event", "content")
+            }
+            yield ClickBlock(**arrays, facts={name: values[kept] for name, values in block.facts.items()})
+
+    return dataclasses.replace(evidence, blocks=blocks)
 
 
 @pytest.mark.parametrize(("modality", "other"), [("video", "problem"), ("problem", "video")])
 def test_a_modality_holds_nothing_of_the_other(generated, modality, other):
     evidence, cohort = generated
-    alone = run(without(evidence, evidence.events["stream"] == other), cohort, modality)
+    alone = run(without(evidence, lambda block: block.stream == CLICK_STREAMS.index(other)), cohort, modality)
     np.testing.assert_array_equal(alone.values, run(evidence, cohort, modality).values)
 
 
@@ -368,7 +321,7 @@ def test_a_modality_holds_nothing_of_the_other(generated, modality, other):
 @pytest.mark.parametrize("modality", ["video", "problem"])
 def test_a_week_knows_no_later_week(generated, modality, where):
     evidence, cohort = generated
-    earlier = without(evidence, evidence.events["week"] > 5)
+    earlier = without(evidence, lambda block: block.week > 5)
     cut = run(earlier, cohort, modality, session_features=where, silent_week="absent")
     whole = run(evidence, cohort, modality, session_features=where, silent_week="absent")
     np.testing.assert_array_equal(cut.values[:, :, :6], whole.values[:, :, :6])
@@ -376,11 +329,13 @@ def test_a_week_knows_no_later_week(generated, modality, where):
 
 
 @pytest.mark.parametrize("modality", ["video", "problem"])
-def test_a_student_is_the_same_in_any_company(generated, modality):
+def test_a_student_is_the_same_in_any_company(world, generated, modality):
     evidence, cohort = generated
     some = cohort.items.iloc[[7, 3, 20]].reset_index(drop=True)
     few = Cohort(items=some, targets={}, folds=cohort.folds, num_steps=cohort.num_steps)
-    found, whole = run(evidence, few, modality).values, run(evidence, cohort, modality).values[:, [7, 3, 20]]
+    raw, params, prepared = world
+    alone = EDU.read_evidence(raw, modality, few, params, prepared)
+    found, whole = run(alone, few, modality).values, run(evidence, cohort, modality).values[:, [7, 3, 20]]
     # Sums by cell are over the same clicks in the same order: equal to the last bit.
     np.testing.assert_array_equal(found, whole)
 

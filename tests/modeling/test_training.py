@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from benchmarks import models
 from mmn.data.cohort import Cohort
 from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
@@ -15,14 +16,14 @@ from mmn.data.files import version_of
 from mmn.modeling import MODELS
 from mmn.modeling.inputs import Inputs, Member
 from mmn.modeling.p_fusion import PFusion
-from mmn.modeling.packed import Dropout
+from mmn.modeling.packed import Dropout, Packed
 from mmn.modeling.storage import read_model, write_model
 from mmn.modeling.train import train
 from tests.modeling.worlds import LEVEL, NOISE, SICK, make_batch, make_world, quick, rngs, shapes_for
 
 SICK_NOW = Task(name="sick_now", number=4, kind="binary", description="", per_step=True, read_step=2)
 LEVEL_NOW = Task(name="level_now", number=6, kind="regression", description="", per_step=True, read_step=2)
-SEVERAL = {"multimodn": (SICK, NOISE, LEVEL), "p_fusion": (SICK,)}
+SEVERAL = {"multimodn": (SICK, NOISE, LEVEL), "p_fusion": (SICK,), "fusion_transformer": (SICK, NOISE, LEVEL)}
 
 
 def weights(trained, member: int) -> torch.Tensor:
@@ -82,7 +83,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(architecture
 @pytest.mark.parametrize("scaler", ["standard", "minmax"])
 def test_a_model_that_was_stored_and_read_predicts_the_same(architecture, scaler, tmp_path):
     cohort, embeddings = make_world(num_items=60, num_steps=3, static=("c",))
-    tasks = (LEVEL_NOW, SICK_NOW, SICK) if architecture == "multimodn" else (LEVEL_NOW,)
+    tasks = (LEVEL_NOW,) if architecture == "p_fusion" else (LEVEL_NOW, SICK_NOW, SICK)
     trained = train(cohort, embeddings, tasks, architecture, quick(scaler=scaler))
     write_model(tmp_path / "model", trained, {"step": "test"}, {"a": "table"})
     again = read_model(tmp_path / "model")
@@ -326,6 +327,60 @@ def test_a_random_order_of_modalities_trains_and_is_repeatable():
     assert not torch.equal(weights(one, 0), weights(fixed, 0))
 
 
+@pytest.mark.parametrize("mask_bits", [False, True])
+def test_p_fusions_gradients_are_autograds(mask_bits):
+    shapes = shapes_for({"a": 3, "b": 5}, 2)
+    present = np.random.default_rng(0).random((9, 4)) < 0.7
+    for task in (SICK, LEVEL):
+        batch = make_batch(shapes, (task,), 2, present, 2, unlabelled=0.2)
+        model, plain = (PFusion(shapes, (task,), 2, quick(mask_bits=mask_bits), rngs(2)).double() for _ in range(2))
+        keep = torch.full((2, 9, model.dropout_width), 1.25).double()
+        expected = plain.losses(batch, keep)
+        expected.sum().backward()
+        torch.testing.assert_close(model.accumulate_gradients(batch, keep), expected.detach(), atol=1e-12, rtol=0)
+        for mine, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+            torch.testing.assert_close(mine.grad, theirs.grad, atol=1e-12, rtol=0)
+
+
+def test_a_packed_member_moves_as_torchs_adam_moves_it_alone(monkeypatch):
+    """Blocks of their own for some parameters, one for the others; a member that stands still for a step; clipping."""
+    monkeypatch.setattr("mmn.modeling.packed.LARGE", 40)
+    shapes = shapes_for({"a": 3, "b": 5}, 1)
+    together = PFusion(shapes, (SICK,), 1, quick(), rngs(3)).double()
+    packed = Packed(together, learning_rate=1e-2, clip_norm=0.5)
+    assert len(packed.values) > 1 and packed.small
+    active = [[True, True, True], [True, False, True], [True, True, True]]
+    rng = np.random.default_rng(0)
+    gradients = [[rng.standard_normal(p.shape) for p in together.parameters()] for _ in active]
+    for step, on in zip(gradients, active, strict=True):
+        for p, gradient in zip(together.parameters(), step, strict=True):
+            p.grad = torch.from_numpy(gradient.copy())
+        packed.step(on)
+    start = PFusion(shapes, (SICK,), 1, quick(), rngs(3)).double()
+    for k in range(3):
+        alone = [torch.nn.Parameter(p[k].detach().clone()) for p in start.parameters()]
+        adam = torch.optim.Adam(alone, lr=1e-2)
+        for step, on in zip(gradients, active, strict=True):
+            if on[k]:
+                for p, gradient in zip(alone, step, strict=True):
+                    p.grad = torch.from_numpy(gradient[k].copy())
+                torch.nn.utils.clip_grad_norm_(alone, 0.5)
+                adam.step()
+        for p, theirs in zip(together.parameters(), alone, strict=True):
+            torch.testing.assert_close(p[k].detach(), theirs.detach(), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("architecture", ["multimodn", "p_fusion"])
+def test_inputs_too_large_to_be_kept_scaled_train_the_same_bytes(architecture, monkeypatch):
+    cohort, embeddings = make_world(num_items=60)
+    settings = quick(scaler="minmax")
+    kept = train(cohort, embeddings, (SICK,), architecture, settings)
+    monkeypatch.setattr("mmn.modeling.inputs.SCALED_BYTES", 0)
+    anew = train(cohort, embeddings, (SICK,), architecture, settings)
+    assert all(torch.equal(weights(kept, k), weights(anew, k)) for k in range(3))
+    assert kept.predictions.equals(anew.predictions)
+
+
 def test_dropout_masks_have_the_wanted_rate_and_mean_and_belong_to_their_member():
     def masks(members, num_real):
         generators = [Member(fold=k).rng("dropout") for k in members]
@@ -346,3 +401,18 @@ def test_p_fusions_parameter_count_is_the_papers():
 
 def with_target(cohort: Cohort, target: np.ndarray) -> Cohort:
     return dataclasses.replace(cohort, targets={**cohort.targets, "sick": target})
+
+
+def test_the_benchmark_measures_every_way_and_counts_the_published_shapes_operations(monkeypatch):
+    toy = models.Shape(60, 2, (3, 2), 2, 8, 6, 0.1, "multimodn", "")
+    fused = dataclasses.replace(toy, num_steps=1, num_tasks=1, architecture="p_fusion", dropout=0.0)
+    monkeypatch.setattr(models, "SHAPES", {**models.SHAPES, "toy": toy, "toy p_fusion": fused})
+    sides = {"side by side, 1", "side by side, 2"}
+    for name, loops in (("toy", {"loop", "loop, mended"}), ("toy p_fusion", {"loop, mended"})):
+        spent, validating = models.measure(name, 2, rounds=1, epochs=1)
+        assert set(spent) == {*loops, *sides, models.FLOOR} and set(validating) == sides
+    operations = {
+        name: sum(2 * t * m * i * n for t, m, i, n in models.products(s)) for name, s in models.SHAPES.items()
+    }
+    assert operations["mimic"] == pytest.approx(8.1e6, rel=0.02)  # performance.md, section 6
+    assert operations["weather2k"] == pytest.approx(996e6, rel=0.05)

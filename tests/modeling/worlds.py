@@ -65,7 +65,10 @@ def make_world(
 
 
 def quick(**changes) -> TrainingSettings:
-    return TrainingSettings(**{"epochs": 3, "batch_size": 16, "hidden": 8, "state": 6, "device": "cpu", **changes})
+    small = {"token": 8, "blocks": 2, "heads": 2, "head_size": 4, "mlp": 8, "mlp_dropout": 0.1}
+    return TrainingSettings(
+        **{"epochs": 3, "batch_size": 16, "hidden": 8, "state": 6, "device": "cpu", **small, **changes}
+    )
 
 
 def shapes_for(widths: dict[str, int], num_steps: int, static: tuple[str, ...] = ()) -> tuple[ModalityShape, ...]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +15,7 @@ from mmn.featurizers import FEATURIZERS, load_featurizer
 from mmn.orchestration.code import PACKAGE, code_files
 from mmn.orchestration.dvc_pipeline import render_stages
 from mmn.orchestration.params import load_params
-from mmn.orchestration.steps import Active, Step, build_steps, check_params
+from mmn.orchestration.steps import Active, Step, activate, build_steps, check_params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -64,7 +65,7 @@ def test_dagster_has_the_same_assets_and_arrows(edu_road):
 def test_all_ten_tasks_are_on_the_road(steps):
     numbers = {task.number for name in DATASETS for task in load_dataset(name).tasks if task.number}
     assert numbers == set(range(1, 11))
-    for name in DATASETS:
+    for name in (name for name in DATASETS if load_dataset(name).generate is not None):
         for task in load_dataset(name).tasks:
             for architecture in ("multimodn", "p_fusion"):
                 assert f"models/{name}/{task.name}/{architecture}" in steps
@@ -78,6 +79,46 @@ def test_every_name_in_a_table_of_contents_leads_somewhere():
             assert modality.featurizer in FEATURIZERS
             assert load_featurizer(modality.featurizer).evidence == modality.evidence
             assert set(modality.sources) <= set(dataset.sources)
+            assert set(modality.prepared) <= set(dataset.prepared)
+        for sources in dataset.prepared.values():
+            assert set(sources) <= set(dataset.sources)
+            module, function = dataset.prepare.split(":")
+            assert callable(getattr(import_module(module), function))
+
+
+def test_data_sets_of_one_raw_folder_prepare_its_tables_alike():
+    made: dict[tuple[str, str], tuple] = {}
+    for dataset in map(load_dataset, DATASETS):
+        for name, sources in dataset.prepared.items():
+            way = (sources, dataset.prepare)
+            assert made.setdefault((dataset.raw, name), way) == way
+
+
+def test_modalities_that_are_not_read_by_default_are_read_when_named_and_forced_ones_despite_their_labels():
+    dataset = load_dataset("mimic")
+    inspection = Inspection(version="any", found={}, skipped={"chart_events": "not there"})
+    plain = activate(dataset, inspection, {})
+    assert plain.modalities == ("demographics", "xray", "notes")
+    named = activate(dataset, inspection, {"mimic": {"modalities": ["radiology_notes", "xray", "chart_events"]}})
+    assert named.modalities == ("xray", "radiology_notes"), "in the data set's order, without what is not there"
+    assert named.modalities_for(("cardiomegaly",)) == ("xray",)
+    forced = activate(
+        dataset, inspection, {"mimic": {"modalities": ["radiology_notes", "xray"], "forced": ["radiology_notes"]}}
+    )
+    assert forced.modalities_for(("cardiomegaly",)) == ("xray", "radiology_notes")
+    step = build_steps({"mimic": forced})["models/mimic/cardiomegaly/multimodn"]
+    assert step.options["forced"] == ("radiology_notes",)
+    assert "features/mimic/notes" not in build_steps({"mimic": named})
+
+
+def test_other_architectures_are_trained_when_named(steps):
+    assert not any(key.endswith("fusion_transformer") for key in steps)
+    params = {"mimic": {"architectures": ["fusion_transformer", "multimodn"]}}
+    table = build_steps(
+        {"mimic": activate(load_dataset("mimic"), Inspection(version="", found={}, skipped={}), params)}
+    )
+    assert {"models/mimic/multitask/fusion_transformer", "models/mimic/cardiomegaly/multimodn"} <= set(table)
+    assert not any(key.endswith("p_fusion") for key in table)
 
 
 def test_a_steps_code_is_what_it_imports_and_not_the_machinery_around_it():

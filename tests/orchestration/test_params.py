@@ -67,3 +67,46 @@ def test_every_level_of_the_file_is_checked(params, message):
     with pytest.raises(ParamsError) as error:
         check_params(params)
     assert message in str(error.value)
+
+
+def test_the_mode_is_set_once_for_a_data_set_and_reaches_what_has_one():
+    from mmn.data import load_dataset
+    from mmn.orchestration.settings import cohort_settings, featurizer_settings
+
+    mimic = load_dataset("mimic")
+    params = {"mimic": {"mode": "haim"}}
+    check_params(params)
+    assert cohort_settings(params, mimic).mode == "haim"
+    assert featurizer_settings(params, mimic, "chart_events").mode == "haim"
+    assert featurizer_settings({}, mimic, "chart_events").mode == "clean"
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"mimic": {"mode": "hiam"}}, "mimic.mode is 'hiam'; mimic has clean, haim"),
+        ({"mimic": {"cohort": {"mode": "haim"}}}, "mimic.cohort.mode: the mode is set once, as mimic.mode"),
+        ({"mimic": {"features": {"chart_events": {"mode": "haim"}}}}, "the mode is set once, as mimic.mode"),
+        ({"mimic": {"modalities": ["xrya"]}}, "mimic.modalities has no setting 'xrya'. Did you mean 'xray'"),
+        ({"mimic": {"modalities": "xray"}}, "mimic.modalities must be a list; known: demographics"),
+        ({"mimic": {"forced": ["radiology"]}}, "mimic.forced has no setting 'radiology'"),
+        ({"mimic": {"modalities": []}}, "mimic.modalities is empty: name at least one"),
+        ({"mimic": {"forced": ["notes"]}}, "mimic.forced: notes defines no label, so there is nothing to force"),
+        ({"mimic": {"forced": ["radiology_notes"]}}, "radiology_notes is not read. Name it under mimic.modalities"),
+    ],
+)
+def test_modes_and_modalities_are_checked(params, message):
+    with pytest.raises(ParamsError) as error:
+        check_params(params)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["mimic", "mimic_haim"])
+def test_a_modality_that_defines_every_label_is_refused_unless_it_is_forced(name):
+    """Left out of every model it would be asked for and gone, without a word."""
+    block = {"modalities": ["xray", "radiology_notes"]}
+    with pytest.raises(ParamsError) as error:
+        check_params({name: block})
+    for told in ("radiology_notes", "cardiomegaly, enlarged_cardiomediastinum", "labels", "forced: [radiology_notes]"):
+        assert told in str(error.value)
+    check_params({name: {**block, "forced": ["radiology_notes"]}})

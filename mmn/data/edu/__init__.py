@@ -1,17 +1,21 @@
 """EDU: the click log of one MOOC, one item per student, one step per week (Swamy et al. 2023, tasks 3-5).
 
-The road: `layout` finds the course's files, `reader` cleans them under `contracts`, `cohort` (with `filter` and
-`performance`) makes students, targets and folds, `generator` writes a world of the same form.
+The road: `layout` finds the course's files, `tables` reads them under `contracts`, `reader` says which rows count.
+`students` goes through the log once for the `cohort` (with `filter` and `performance`); `prepared` sorts it by student
+for `clicks`, which the features are made from. `arrays` reads and writes the published weekly features, `generator`
+writes a world of the raw form.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from mmn.data.cohort import Cohort
 from mmn.data.dataset import Dataset, Modality, Task
 from mmn.data.edu.inspection import inspect
-from mmn.data.edu.layout import patterns
+from mmn.data.edu.layout import MAX_DEPTH, patterns, set_patterns
 from mmn.data.edu.params import READ_STEP, EduCohortParams
 from mmn.data.evidence import ClickEvidence
 
@@ -23,10 +27,21 @@ def build_cohort(raw: Path, params: EduCohortParams) -> Cohort:
     return build(raw, params)
 
 
-def read_evidence(raw: Path, modality: str, cohort: Cohort, params: EduCohortParams) -> ClickEvidence:
-    from mmn.data.edu.reader import read_evidence as read
+def read_evidence(
+    raw: Path,
+    modality: str,
+    cohort: Cohort,
+    params: EduCohortParams,
+    prepared: Mapping[str, Path] = MappingProxyType({}),
+) -> ClickEvidence:
+    """The same clicks for every modality: the featurizer takes what its own needs."""
+    del modality
+    from mmn.data.edu.clicks import read_arrays_as_clicks, read_clicks
+    from mmn.data.edu.layout import reads_arrays
 
-    return read(raw, modality, cohort, params)
+    if reads_arrays(raw, params.source):
+        return read_arrays_as_clicks(raw, cohort)
+    return read_clicks(raw, cohort, params, prepared)
 
 
 def generate(raw: Path, size: str, seed: int) -> None:
@@ -35,14 +50,21 @@ def generate(raw: Path, size: str, seed: int) -> None:
     write(raw, size, seed)
 
 
+# Of a course of ten weeks; what lies beyond a shorter one's end is left out. After the last week nothing is to come,
+# so only whether the student passes can be asked then.
+_EARLY = {"40 %": 3, "60 %": READ_STEP}
+
+_MAPPINGS = tuple("*/" * depth + "user_id_mapping-*.csv" for depth in range(MAX_DEPTH + 1))
+
 EDU = Dataset(
     name="edu",
     title="EDU: students of a MOOC, week by week",
     raw="edu",
     sources={
-        "video_events": patterns("video_event"),
-        "problem_events": patterns("problem_event"),
-        "course": patterns("schedule", "grade", "metadata", "forum_event"),
+        # Feature arrays are a source's files too, where there is no log.
+        "video_events": (*patterns("video_event"), *set_patterns()),
+        "problem_events": (*patterns("problem_event"), *set_patterns()),
+        "course": (*patterns("schedule", "grade", "metadata", "forum_event"), *set_patterns(), *_MAPPINGS),
     },
     cohort_sources=("video_events", "problem_events", "course"),
     modalities=(
@@ -50,6 +72,7 @@ EDU = Dataset(
             name="problem",
             description="What the student did with the week's quizzes and assignments.",
             sources=("problem_events", "course"),
+            prepared=("events",),
             evidence="clicks",
             featurizer="weekly_clicks",
         ),
@@ -57,6 +80,7 @@ EDU = Dataset(
             name="video",
             description="How the student used the week's lecture videos.",
             sources=("video_events", "course"),
+            prepared=("events",),
             evidence="clicks",
             featurizer="weekly_clicks",
         ),
@@ -68,6 +92,7 @@ EDU = Dataset(
             kind="binary",
             description="Will the student pass the course? 1 = passed.",
             read_step=READ_STEP,
+            early=_EARLY | {"100 %": 9},
             published={"multimodn": "0.93±0.04", "p_fusion": "0.92±0.03"},
         ),
         Task(
@@ -77,6 +102,7 @@ EDU = Dataset(
             description="Will the student use a video or problem in any later week? 1 = stays.",
             per_step=True,
             read_step=READ_STEP,
+            early=_EARLY,
             published={"multimodn": "0.83±0.02", "p_fusion": "0.87±0.05"},
         ),
         Task(
@@ -86,6 +112,7 @@ EDU = Dataset(
             description="Moving average of the weekly performance, one week ahead.",
             per_step=True,
             read_step=READ_STEP,
+            early=_EARLY,
             unit="share",
             published={"multimodn": "0.01±0.01", "p_fusion": "0.01±0.01"},
         ),
@@ -94,6 +121,11 @@ EDU = Dataset(
     build_cohort=build_cohort,
     read_evidence=read_evidence,
     cohort_defaults=EduCohortParams(),
+    modes=("clean", "compat"),
+    prepared={"events": ("video_events", "problem_events", "course")},
+    prepare="mmn.data.edu.prepared:prepare",
+    export="mmn.featurizers.weekly_clicks.export:export",
+    shared_settings=("session_features",),
     training_defaults={
         "batch_size": 64,
         "dropout": 0.1,

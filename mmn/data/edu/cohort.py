@@ -1,13 +1,16 @@
-"""The students of one course, what is to be predicted of them, and the folds."""
+"""The students of one course, what is to be predicted of them, and the folds; from the log or from feature arrays."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from mmn.data.cohort import Cohort
+from mmn.data.edu.arrays import PERFORMANCE, read_arrays
 from mmn.data.edu.contracts import PASSED
 from mmn.data.edu.filter import (
     early_grades,
@@ -16,58 +19,79 @@ from mmn.data.edu.filter import (
     filter_curve,
     no_early_submission,
 )
-from mmn.data.edu.params import READ_STEP, EduCohortParams
+from mmn.data.edu.layout import reads_arrays
+from mmn.data.edu.params import READ_STEP, EduCohortParams, reading_steps
 from mmn.data.edu.performance import moving_average, weekly_performance
-from mmn.data.edu.reader import Course, click_evidence, read_course
+from mmn.data.edu.reader import Course, read_course
+from mmn.data.edu.students import NEVER, read_students
 from mmn.data.errors import CohortError
-from mmn.data.evidence import ClickEvidence
 from mmn.data.folds import subject_folds
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Facts:
+    """What the targets and filters are made of, for N students.
+
+    items: as `Cohort.items`. passed: (N,) 1, 0, NaN = not known. active: (N, T) bool. performance: (N, T) in [0, 1].
+    early: (N, P) grades of the first two weeks; None where they are not known. silent: (N,) no submission in these.
+    filtered: who obviously fails is already left out.
+    """
+
+    course: str
+    num_weeks: int
+    items: pd.DataFrame
+    passed: np.ndarray
+    active: np.ndarray
+    performance: np.ndarray
+    early: np.ndarray | None
+    silent: np.ndarray
+    excluded: dict[str, int]
+    notes: tuple[str, ...]
+    filtered: bool = False
+
+    def take(self, kept: np.ndarray) -> _Facts:
+        arrays = {name: getattr(self, name)[kept] for name in ("passed", "active", "performance", "silent")}
+        return replace(self, items=self.items[kept].reset_index(drop=True), early=None, **arrays)
 
 
 def build_cohort(raw: Path, params: EduCohortParams) -> Cohort:
     """Raises RawFileError, ContractError, and CohortError where too little is left."""
-    course = read_course(raw, params.course, params.num_weeks)
-    if course.num_weeks <= READ_STEP + 1:
+    facts = _facts_of_arrays(raw, params) if reads_arrays(raw, params.source) else _facts_of_log(raw, params)
+    if facts.num_weeks <= READ_STEP + 1:
         raise CohortError(
-            f"{course.name}: {course.num_weeks} weeks; results are read after week {READ_STEP + 1} and a later week is "
+            f"{facts.course}: {facts.num_weeks} weeks; results are read after week {READ_STEP + 1} and a later week is "
             "needed to predict. Choose a longer course (edu.cohort.course, edu.cohort.num_weeks)."
         )
-    items, excluded = _students(course)
-    if items.empty:
-        raise CohortError(f"{course.name}: no student has both a grade row and an event. Excluded: {excluded}.")
-    evidence = click_evidence(course, items)
-    passed = pass_label(items["item"], course)
-    notes = list(_notes(course, passed))
-
+    notes = [*facts.notes, *_notes(facts)]
+    excluded = dict(facts.excluded)
     folds = None
-    if params.filter == "train_fold":
-        folds, dropped, note = _filter_by_fold(evidence, items, passed, params)
+    if params.filter == "train_fold" and not facts.filtered:
+        folds, dropped, note = _filter_by_fold(facts, params)
     else:
-        dropped, note = _filter(evidence, items, passed, params)
+        dropped, note = _filter(facts, params)
     notes.append(note)
     if dropped.any():
         excluded[f"two-week filter ({params.filter})"] = int(dropped.sum())
     if dropped.all():
-        raise CohortError(f'{course.name}: the two-week filter left nobody. Set edu.cohort.filter to "none".')
-    items, passed = items[~dropped].reset_index(drop=True), passed[~dropped]
+        raise CohortError(f'{facts.course}: the two-week filter left nobody. Set edu.cohort.filter to "none".')
+    facts = facts.take(~dropped)
     if folds is None:
-        folds = subject_folds(items, _stratum(passed), params.num_folds, params.seed)
+        folds = subject_folds(facts.items, _stratum(facts.passed), params.num_folds, params.seed)
 
-    names = items["item"].to_numpy()
-    active = weekly_activity(evidence, names)
-    average = moving_average(weekly_performance(evidence, names).mean(), params.moving_average_weeks)
+    names = facts.items["item"].to_numpy()
+    average = moving_average(facts.performance, params.moving_average_weeks)
     return Cohort(
-        items=items,
+        items=facts.items,
         targets={
-            "pass_course": passed,
-            "stays_active": stays_active(active),
+            "pass_course": facts.passed,
+            "stays_active": stays_active(facts.active),
             "next_week_performance": next_week(average),
         },
         folds=folds,
-        num_steps=course.num_weeks,
+        num_steps=facts.num_weeks,
         baselines=pd.concat(
             [
-                _baseline(names, "stays_active", "active_this_week", active[:, READ_STEP].astype(float)),
+                _baseline(names, "stays_active", "active_this_week", facts.active[:, READ_STEP].astype(float)),
                 _baseline(names, "next_week_performance", "persistence", average[:, READ_STEP]),
             ],
             ignore_index=True,
@@ -78,8 +102,8 @@ def build_cohort(raw: Path, params: EduCohortParams) -> Cohort:
 
 
 def pass_label(users: pd.Series, course: Course) -> np.ndarray:
-    """(N,) 1 = passed, 0 = failed, NaN = not known. The only place where the sign is set: EPFL's `label-pass-fail` is
-    1 for FAIL, ours is the paper's task 3. Without the column pass-fail: by the metadata's threshold."""
+    """(N,) 1 = passed, 0 = failed, NaN = not known: the paper's task 3. Without the column pass-fail: by the metadata's
+    threshold."""
     grades = course.grades.set_index("user_id").reindex(users)
     if "pass-fail" in grades:
         verdict = grades["pass-fail"]
@@ -93,15 +117,6 @@ def pass_label(users: pd.Series, course: Course) -> np.ndarray:
     return np.where(np.isnan(grade), np.nan, (grade >= course.grade_threshold).astype(float))
 
 
-def weekly_activity(evidence: ClickEvidence, items: np.ndarray) -> np.ndarray:
-    """(N, T) bool: a video or problem event in that week. From the events, never from scaled or filled features."""
-    events = evidence.events[evidence.events["stream"].isin(["video", "problem"])]
-    row = pd.Categorical(events["item"], categories=items).codes
-    active = np.zeros((len(items), evidence.num_weeks), dtype=bool)
-    active[row[row >= 0], events["week"].to_numpy()[row >= 0]] = True
-    return active
-
-
 def stays_active(active: np.ndarray) -> np.ndarray:
     """(N, T) 1 where any later week is active, else 0; the last week has no later one: NaN."""
     later = np.flip(np.logical_or.accumulate(np.flip(active, axis=1), axis=1), axis=1).astype(float)
@@ -113,45 +128,104 @@ def next_week(weekly: np.ndarray) -> np.ndarray:
     return np.pad(weekly[:, 1:], ((0, 0), (0, 1)), constant_values=np.nan)
 
 
-def _students(course: Course) -> tuple[pd.DataFrame, dict[str, int]]:
-    """Those with a grade row and a video or problem event, by their first event."""
-    events = course.events[course.events["stream"].isin(["video", "problem"])]
-    first = events.groupby("user_id", observed=True)["time"].min().reset_index()
-    first["user_id"] = first["user_id"].astype("str")
-    names = first.sort_values(["time", "user_id"])["user_id"].to_numpy()
-    items = pd.DataFrame({"item": names, "subject": names})
+def _facts_of_log(raw: Path, params: EduCohortParams) -> _Facts:
+    """Students: those with a grade row and a video or problem event, by their first event."""
+    students = read_students(read_course(raw, params.course, params.num_weeks, params.mode))
+    course = students.course
+    users = course.grades["user_id"].to_numpy(dtype=object)
+    rows = np.flatnonzero(students.first != NEVER)
+    if not len(rows):
+        raise CohortError(
+            f"{course.name}: no student has both a grade row and a video or problem event. Left out: "
+            f"{students.quarantined or 'nothing'}. Compare the user_id of grade/ with those of the events."
+        )
+    rows = rows[np.lexsort((users[rows].astype("U"), students.first[rows]))]
+    items = pd.DataFrame({"item": users[rows], "subject": users[rows]}).astype("str")
     items["prediction_time"] = course.start + pd.Timedelta(weeks=READ_STEP + 1)
     items["course"] = course.name
-    silent = len(course.grades) - len(items)
-    return items, {"a grade row, but no video or problem event": silent} if silent else {}
+    place = np.full(len(users), -1)
+    place[rows] = np.arange(len(rows))
+    checks = students.checks.of_items(place)
+    weeks = course.weeks
+    never_came = len(users) - len(rows)
+    notes = [
+        f"Course {course.name} ({course.title}), {weeks} weeks from {course.start:%Y-%m-%d}, cleaned in mode "
+        f"{course.mode}."
+    ]
+    notes += [f"Rows left out: {reason}: {count}." for reason, count in students.quarantined.items()]
+    notes += [
+        f"{count} {stream} events are of a {stream} that the schedule does not have; they count as clicks only."
+        for stream, count in students.unscheduled.items()
+    ]
+    needs_grades = params.filter in ("crossfit", "train_fold")
+    return _Facts(
+        course=course.name,
+        num_weeks=weeks,
+        items=items,
+        passed=pass_label(items["item"], course),
+        active=students.active[rows],
+        performance=weekly_performance(checks, course.schedule, len(rows), weeks).mean(),
+        early=early_grades(checks, course.schedule, len(rows)) if needs_grades else None,
+        silent=no_early_submission(checks, len(rows)),
+        excluded={"a grade row, but no video or problem event": never_came} if never_came else {},
+        notes=tuple(notes),
+    )
 
 
-def _filter(
-    evidence: ClickEvidence, items: pd.DataFrame, passed: np.ndarray, params: EduCohortParams
-) -> tuple[np.ndarray, str]:
-    names = items["item"].to_numpy()
+def _facts_of_arrays(raw: Path, params: EduCohortParams) -> _Facts:
+    """Activity and performance from the raw features that say it: counts of clicks, and the three of Marras et al."""
+    arrays = read_arrays(raw, params.course)
+    weeks = params.num_weeks or arrays.num_weeks
+    if weeks > arrays.num_weeks:
+        raise CohortError(
+            f"{arrays.course}: edu.cohort.num_weeks is {weeks}, the arrays have {arrays.num_weeks} weeks."
+        )
+    count = {name: np.nan_to_num(arrays.values[name][:, :weeks]) for name in ("TotalClicksVideo", "TotalClicksProblem")}
+    items = pd.DataFrame({"item": arrays.users, "subject": arrays.users}).astype("str")
+    items["prediction_time"] = pd.Series(pd.NaT, items.index, dtype="datetime64[us]")
+    items["course"] = arrays.course
+    performance = np.mean([np.nan_to_num(arrays.values[name][:, :weeks]) for name in PERFORMANCE], axis=0)
+    return _Facts(
+        course=arrays.course,
+        num_weeks=weeks,
+        items=items,
+        passed=arrays.passed,
+        active=(count["TotalClicksVideo"] + count["TotalClicksProblem"]) > 0,
+        performance=np.clip(performance, 0.0, 1.0),
+        early=None,
+        silent=~(count["TotalClicksProblem"][:, :2] > 0).any(axis=1),
+        excluded={},
+        notes=(f"Course {arrays.course}, {weeks} weeks, from published feature arrays: no click was read.",),
+        filtered=arrays.filtered,
+    )
+
+
+def _filter(facts: _Facts, params: EduCohortParams) -> tuple[np.ndarray, str]:
+    if facts.filtered:
+        return np.zeros(len(facts.items), dtype=bool), (
+            "Selection bias: the arrays were written after the published two-week filter, which chose this population "
+            "by labels. edu.cohort.filter was not applied again."
+        )
     if params.filter == "none":
-        return np.zeros(len(items), dtype=bool), "No two-week filter: all students of the log are in the cohort."
+        return np.zeros(len(facts.items), dtype=bool), "No two-week filter: all students of the log are in the cohort."
     if params.filter == "no_submission":
-        dropped = no_early_submission(evidence, names)
-        return dropped, f"Two-week filter by a rule without labels: {_removed(dropped, passed)}."
-    probability = fail_probability(early_grades(evidence, names), passed, params.seed)
+        return facts.silent, f"Two-week filter by a rule without labels: {_removed(facts.silent, facts.passed)}."
+    probability = fail_probability(_early(facts), facts.passed, params.seed)
     dropped = probability >= params.filter_threshold
-    curve = filter_curve(probability, passed)
+    curve = filter_curve(probability, facts.passed)
     return dropped, (
         f"Selection bias: the two-week filter chose this population by labels, those of test students included. "
-        f"{_removed(dropped, passed)} at p(fail) >= {params.filter_threshold}. The threshold tuned here would be "
+        f"{_removed(dropped, facts.passed)} at p(fail) >= {params.filter_threshold}. The threshold tuned here would be "
         f"{curve.tuned}; balanced accuracy by threshold: {curve.balanced_accuracy}. Controls: edu.cohort.filter = "
         "train_fold, no_submission, none."
     )
 
 
-def _filter_by_fold(
-    evidence: ClickEvidence, items: pd.DataFrame, passed: np.ndarray, params: EduCohortParams
-) -> tuple[pd.DataFrame, np.ndarray, str]:
+def _filter_by_fold(facts: _Facts, params: EduCohortParams) -> tuple[pd.DataFrame, np.ndarray, str]:
     """Folds first, then each is filtered by what its training part knows; left out are those in no fold."""
+    items, passed = facts.items, facts.passed
     folds = subject_folds(items, _stratum(passed), params.num_folds, params.seed)
-    grades = early_grades(evidence, items["item"].to_numpy())
+    grades = _early(facts)
     kept = []
     for fold, rows in folds.groupby("fold"):
         train = np.flatnonzero(items["item"].isin(rows.loc[rows["split"] == "train", "item"]))
@@ -164,6 +238,15 @@ def _filter_by_fold(
     return folds, dropped, note
 
 
+def _early(facts: _Facts) -> np.ndarray:
+    if facts.early is None:
+        raise CohortError(
+            f"{facts.course}: the two-week filter needs grades, and feature arrays hold none. Set edu.cohort.filter to "
+            '"no_submission" or "none".'
+        )
+    return facts.early
+
+
 def _removed(dropped: np.ndarray, passed: np.ndarray) -> str:
     labels = passed[dropped & ~np.isnan(passed)]
     share = f" ({1 - labels.mean():.1%} of them failed in the end)" if len(labels) else ""
@@ -174,17 +257,18 @@ def _stratum(passed: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(passed), 2, passed).astype(int)
 
 
-def _notes(course: Course, passed: np.ndarray):
-    yield f"Course {course.name} ({course.title}), {course.num_weeks} weeks from {course.start:%Y-%m-%d}."
-    if unknown := int(np.isnan(passed).sum()):
+def _notes(facts: _Facts) -> Iterator[str]:
+    if unknown := int(np.isnan(facts.passed).sum()):
         yield f"{unknown} students have no pass label: they take part in the other tasks only."
-    if round(0.6 * course.num_weeks) - 1 != READ_STEP:
+    steps = reading_steps(facts.num_weeks)
+    yield "Steps (weeks from 0) at which a share of the course is seen: " + (
+        ", ".join(f"{share:.0%} after step {step}" for share, step in steps.items()) + "."
+    )
+    if steps[0.6] != READ_STEP:
         yield (
-            f"Results are read after week {READ_STEP + 1}, which is {(READ_STEP + 1) / course.num_weeks:.0%} of this "
+            f"Results are read after week {READ_STEP + 1}, which is {(READ_STEP + 1) / facts.num_weeks:.0%} of this "
             "course and not the 60 % of the paper's ten-week course."
         )
-    for reason, count in course.quarantined.items():
-        yield f"Rows left out: {reason}: {count}."
 
 
 def _baseline(items: np.ndarray, task: str, name: str, prediction: np.ndarray) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from mmn.data.errors import ContractError
 FIRST_SECOND = 946_684_800  # 2000-01-01
 LAST_SECOND = 4_102_444_800  # 2100-01-01
 PASSED = "Passed"
+MAX_POINTS = 1e6
 
 
 class _Contract(pa.DataFrameModel):
@@ -34,9 +35,9 @@ class VideoEvents(_Contract):
     event_type: Series[str]
     timestamp: Series[float] = pa.Field(ge=FIRST_SECOND, lt=LAST_SECOND)  # Unix seconds, UTC
     # Positions in seconds of video, speeds as a factor; null where the event has none.
-    old_time: Series[float] = pa.Field(nullable=True)
-    current_time: Series[float] = pa.Field(nullable=True)
-    new_time: Series[float] = pa.Field(nullable=True)
+    old_time: Series[float] = pa.Field(nullable=True, ge=0, lt=86_400)
+    current_time: Series[float] = pa.Field(nullable=True, ge=0, lt=86_400)
+    new_time: Series[float] = pa.Field(nullable=True, ge=0, lt=86_400)
     old_speed: Series[float] = pa.Field(nullable=True, gt=0, le=20)
     new_speed: Series[float] = pa.Field(nullable=True, gt=0, le=20)
 
@@ -49,8 +50,8 @@ class ProblemEvents(_Contract):
     event_type: Series[str]
     timestamp: Series[float] = pa.Field(ge=FIRST_SECOND, lt=LAST_SECOND)  # Unix seconds, UTC
     problem_type: Series[str] = pa.Field(nullable=True)  # `Assignment Part`, `Quiz`
-    grade: Series[float] = pa.Field(nullable=True, ge=0)  # points; null = not graded
-    submission_number: Series[float] = pa.Field(nullable=True, ge=1)  # counts from 1
+    grade: Series[float] = pa.Field(nullable=True, ge=0, lt=MAX_POINTS)  # points; null = not graded
+    submission_number: Series[float] = pa.Field(nullable=True, ge=1, lt=1e6)  # counts from 1
 
 
 class ForumEvents(_Contract):
@@ -68,14 +69,14 @@ class Schedule(_Contract):
     type: Series[str] = pa.Field(isin=["video", "problem"])
     date: Series[str] = pa.Field(nullable=True)  # YYYY-MM-DD or with time, UTC; null = never scheduled
     duration: Series[float] = pa.Field(nullable=True, gt=0, lt=86_400)  # s, videos
-    grade_max: Series[float] = pa.Field(nullable=True, gt=0)  # points, problems
+    grade_max: Series[float] = pa.Field(nullable=True, gt=0, lt=MAX_POINTS)  # points, problems
 
 
 class Grades(_Contract):
     """One row per enrolled student who has a final grade. Key: user_id. MOOCs also have `pass-fail`."""
 
     user_id: Series[str]
-    grade: Series[float] = pa.Field(nullable=True)  # points, final
+    grade: Series[float] = pa.Field(nullable=True, ge=0, lt=MAX_POINTS)  # points, final
     pass_fail: Series[str] | None = pa.Field(nullable=True, alias="pass-fail")  # `Passed` or other
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mmn.data.edu.performance import Checks
 from mmn.data.errors import CohortError
-from mmn.data.evidence import ClickEvidence
 
 FILTER_WEEKS = 2
 NUM_PARTS = 5
@@ -30,22 +30,20 @@ class FilterCurve:
     tuned: float
 
 
-def early_grades(evidence: ClickEvidence, items: np.ndarray) -> np.ndarray:
+def early_grades(checks: Checks, schedule: pd.DataFrame, num_items: int) -> np.ndarray:
     """(N, P): the best grade in points, reached in weeks 0-1, of each graded problem due in weeks 0-1; missing = 0."""
-    problems = evidence.schedule[evidence.schedule["stream"] == "problem"]
-    due = problems[(problems["week"] < FILTER_WEEKS) & problems["grade_max"].notna()]
+    due = schedule[
+        (schedule["stream"] == "problem") & (schedule["week"] < FILTER_WEEKS) & schedule["grade_max"].notna()
+    ]
     if due.empty:
         raise CohortError(
             f"The two-week filter needs a graded problem in the first {FILTER_WEEKS} weeks; the schedule has none. "
             'Set edu.cohort.filter to "none".'
         )
-    events = evidence.events
-    early = events[(events["stream"] == "problem") & (events["week"] < FILTER_WEEKS) & events["grade"].notna()]
-    row = pd.Categorical(early["item"], categories=items).codes
-    column = pd.Index(due["content"]).get_indexer(early["content"])
-    known = (row >= 0) & (column >= 0)
-    grades = np.zeros((len(items), len(due)))
-    np.maximum.at(grades, (row[known], column[known]), early["grade"].to_numpy()[known])
+    column = due.index.get_indexer(checks.content)
+    known = (column >= 0) & (checks.week < FILTER_WEEKS) & ~np.isnan(checks.grade)
+    grades = np.zeros((num_items, len(due)))
+    np.maximum.at(grades, (checks.item[known], column[known]), checks.grade[known])
     return grades
 
 
@@ -80,11 +78,11 @@ def fail_probability_by_fold(grades: np.ndarray, passed: np.ndarray, train: np.n
     return probability
 
 
-def no_early_submission(evidence: ClickEvidence, items: np.ndarray) -> np.ndarray:
+def no_early_submission(checks: Checks, num_items: int) -> np.ndarray:
     """(N,) bool: no problem check at all in weeks 0-1. A rule that knows no label."""
-    events = evidence.events
-    early = events[(events["stream"] == "problem") & (events["week"] < FILTER_WEEKS)]
-    return ~np.isin(items, early["item"].unique())
+    submitted = np.zeros(num_items, dtype=bool)
+    submitted[checks.item[checks.week < FILTER_WEEKS]] = True
+    return ~submitted
 
 
 def filter_curve(probability: np.ndarray, passed: np.ndarray) -> FilterCurve:

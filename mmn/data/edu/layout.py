@@ -17,6 +17,8 @@ REQUIRED = ("video_event", "problem_event", "schedule", "grade")
 OPTIONAL = ("forum_event",)
 MAX_DEPTH = 4
 _SUFFIXES = (".csv", ".csv.gz")
+FEATURE_SETS = ("lalle_conati", "boroujeni_et_al", "chen_cui", "marras_et_al")
+_SET_FOLDER = "eq_week-{}-"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,33 @@ def patterns(*names: str) -> tuple[str, ...]:
     return tuple(
         "*/" * depth + stem + suffix for stem in stems for suffix in _SUFFIXES for depth in range(MAX_DEPTH + 1)
     )
+
+
+def set_patterns() -> tuple[str, ...]:
+    """Glob patterns of the published feature arrays (one folder per feature set and course)."""
+    stems = [f"{_SET_FOLDER.format(name)}*/*" for name in FEATURE_SETS]
+    return tuple("*/" * depth + stem for stem in stems for depth in range(MAX_DEPTH + 1))
+
+
+def find_sets(raw: Path) -> dict[str, dict[str, Path]]:
+    """Course (as its folders write it, `dsp_001`) -> feature set -> folder, for every course that has all four.
+    Raises RawFileError where a set is there twice."""
+    found: dict[str, dict[str, Path]] = {}
+    for name in FEATURE_SETS:
+        prefix = _SET_FOLDER.format(name)
+        for depth in range(MAX_DEPTH + 1):
+            for folder in sorted(raw.glob("*/" * depth + prefix + "*")):
+                sets = found.setdefault(folder.name.removeprefix(prefix), {})
+                if name in sets:
+                    raise RawFileError(f"{raw}: {folder.name} is there twice, in {sets[name].parent} and in "
+                                       f"{folder.parent}. Keep one of them.")  # fmt: skip
+                sets[name] = folder
+    return {course: sets for course, sets in sorted(found.items()) if len(sets) == len(FEATURE_SETS)}
+
+
+def reads_arrays(raw: Path, source: str) -> bool:
+    """Whether the feature arrays are read and not the log. source: `EduCohortParams.source`."""
+    return source == "arrays" or (source == "auto" and not find_courses(raw) and bool(find_sets(raw)))
 
 
 def find_courses(raw: Path) -> dict[str, CourseFiles]:

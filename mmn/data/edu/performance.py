@@ -11,7 +11,38 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mmn.data.evidence import ClickEvidence
+from mmn.data.evidence import CLICK_TYPES, ClickBlock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checks:
+    """Submissions, each student's together and in time order; arrays (E,).
+
+    item: whose. content: row of the schedule, or else from its length on or -1. week: 0-based. time: of any unit.
+    grade: points, NaN = not graded. submission: counts from 1, NaN = not said.
+    """
+
+    item: np.ndarray
+    content: np.ndarray
+    week: np.ndarray
+    time: np.ndarray
+    grade: np.ndarray
+    submission: np.ndarray
+
+    @classmethod
+    def of_block(cls, block: ClickBlock) -> Checks:
+        rows = np.flatnonzero(block.event == CLICK_TYPES.index("Problem.Check"))
+        return cls(
+            item=block.item[rows], content=block.content[rows], week=block.week[rows], time=block.time[rows],
+            grade=block.facts["grade"][rows], submission=block.facts["submission_number"][rows],
+        )  # fmt: skip
+
+    def of_items(self, place: np.ndarray) -> Checks:
+        """place: item -> its new number, -1 = leave out."""
+        item = place[self.item]
+        kept = item >= 0
+        others = {name: getattr(self, name)[kept] for name in ("content", "week", "time", "grade", "submission")}
+        return Checks(item=item[kept], **others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,43 +66,37 @@ class WeeklyPerformance:
         return np.mean([np.nan_to_num(part) for part in (self.strength, self.alignment, self.shape)], axis=0)
 
 
-def weekly_performance(evidence: ClickEvidence, items: np.ndarray) -> WeeklyPerformance:
-    """items: (N,) in the cohort's order. A problem without grade_max, and a check without a grade, say nothing."""
-    num_items, num_weeks = len(items), evidence.num_weeks
-    graded = evidence.schedule[(evidence.schedule["stream"] == "problem") & evidence.schedule["grade_max"].notna()]
-    graded = graded.set_index("content")
-    num_scheduled = np.bincount(graded["week"], minlength=num_weeks).astype(float)
+def weekly_performance(checks: Checks, schedule: pd.DataFrame, num_items: int, num_weeks: int) -> WeeklyPerformance:
+    """A problem without grade_max, and a check without a grade, say nothing."""
+    planned = schedule["week"].to_numpy(dtype="int64")
+    grade_max = schedule["grade_max"].to_numpy(dtype="float64")
+    graded = (schedule["stream"] == "problem").to_numpy() & ~np.isnan(grade_max)
+    num_scheduled = np.bincount(planned[graded], minlength=num_weeks).astype(float)
 
-    checks = evidence.events[(evidence.events["stream"] == "problem") & evidence.events["grade"].notna()]
-    problem = graded.index.get_indexer(checks["content"])
-    in_its_week = (problem >= 0) & (graded["week"].to_numpy()[problem] == checks["week"].to_numpy())
-    checks, problem = checks[in_its_week], problem[in_its_week]
-    share = checks["grade"].to_numpy() / graded["grade_max"].to_numpy()[problem]
-    rows = pd.DataFrame(
-        {
-            "item": pd.Categorical(checks["item"], categories=items).codes.astype("int64"),
-            "problem": problem,
-            "share": np.minimum(share, 1.0),  # bonus points are no more than full grade
-            "submission": checks["submission_number"].to_numpy(),
-        }
-    )
-    by_problem = rows[rows["item"] >= 0].groupby(["item", "problem"], sort=True)
-    per_problem = by_problem.agg(
-        best=("share", "max"), first=("share", "first"), submissions=("submission", "max")
-    ).reset_index()
-    cell = per_problem["item"].to_numpy() * num_weeks + graded["week"].to_numpy()[per_problem["problem"].to_numpy()]
+    content = np.where((checks.content >= 0) & (checks.content < len(schedule)), checks.content, len(schedule))
+    counts = np.append(graded, False)[content] & ~np.isnan(checks.grade)
+    counts &= np.append(planned, -1)[content] == checks.week
+    rows = np.flatnonzero(counts)
+    rows = rows[np.lexsort((rows, content[rows], checks.item[rows]))]
+    item, content, submission = checks.item[rows], content[rows], checks.submission[rows]
+    share = np.minimum(checks.grade[rows] / grade_max[content], 1.0)  # bonus points are no more than full grade
+    begins = np.ones(len(rows), dtype=bool)
+    begins[1:] = (item[1:] != item[:-1]) | (content[1:] != content[:-1])
+    at = np.flatnonzero(begins)
+    best = np.maximum.reduceat(share, at) if len(at) else share
+    most = np.fmax.reduceat(submission, at) if len(at) else submission
+    cell = item[at] * num_weeks + planned[content[at]]
 
     def grid(weights: np.ndarray) -> np.ndarray:
         return np.bincount(cell, weights=weights, minlength=num_items * num_weeks).reshape(num_items, num_weeks)
 
-    full, first_full = is_full(per_problem["best"].to_numpy()), is_full(per_problem["first"].to_numpy())
-    strength = (per_problem["best"] / per_problem["submissions"]).to_numpy()
+    strength = best / most
     counted = ~np.isnan(strength)
     with np.errstate(invalid="ignore", divide="ignore"):
         return WeeklyPerformance(
             strength=grid(np.where(counted, strength, 0.0)) / grid(counted.astype(float)),
-            alignment=np.where(num_scheduled > 0, grid(full.astype(float)) / num_scheduled, np.nan),
-            shape=grid(first_full.astype(float)) / grid(np.ones(len(cell))),
+            alignment=np.where(num_scheduled > 0, grid(is_full(best).astype(float)) / num_scheduled, np.nan),
+            shape=grid(is_full(share[at]).astype(float)) / grid(np.ones(len(cell))),
         )
 
 

@@ -1,4 +1,4 @@
-"""A course's raw tables to one clean click log, and the log to the evidence of a cohort.
+"""One course: its dates and weeks, its schedule, its students' grades; and which rows of its click log are read.
 
 The order of cleaning is that of the published logs, so the counts can be compared: time in the course's dates, week,
 known event types, repeated submissions, students with a grade. Every row left out is counted by reason.
@@ -6,289 +6,240 @@ known event types, repeated submissions, students with a grade. Every row left o
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as pc
 
-from mmn.data.cohort import Cohort
-from mmn.data.edu.contracts import TABLES, check_key, check_table, columns_of
 from mmn.data.edu.layout import CourseFiles, choose_course
-from mmn.data.errors import ContractError, RawFileError
-from mmn.data.evidence import ClickEvidence
+from mmn.data.edu.tables import read_dates, read_whole
+from mmn.data.errors import ContractError
+from mmn.data.evidence import CLICK_STREAMS, CLICK_TYPES
 
-STREAMS = ("video", "problem", "forum")
-VIDEO_EVENTS = ("Video.Load", "Video.Play", "Video.Pause", "Video.Stop", "Video.Seek", "Video.SpeedChange")
-PROBLEM_EVENTS = ("Problem.Check",)
-EVENT_FIELDS = (
-    "current_time", "old_time", "new_time", "old_speed", "new_speed", "grade", "submission_number", "problem_type",
-)  # fmt: skip
-WEEK_SECONDS = 7 * 86_400
-_BLOCK_BYTES = 1 << 24
-_NULLS = ["", "NaN", "nan", "NULL"]
+WEEK_MICROSECONDS = 7 * 86_400 * 1_000_000
+COMPAT_MAX_WEEKS = 20
+_STREAM_OF_TYPE = np.array([CLICK_STREAMS.index(name.split(".")[0].lower()) for name in CLICK_TYPES])
+SCHEDULE_COLUMNS = ("content", "stream", "week", "date", "duration", "grade_max")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Course:
-    """One course, clean.
+    """What is known of a course beside its clicks.
 
-    events: as `ClickEvidence.events`, with `user_id` (categorical) for `item`, sorted by user_id, time. schedule: as
-    there. grades: `user_id`, `grade`, `pass-fail`. start: the Monday 00:00 UTC that week 0 begins with.
-    quarantined: reason -> rows left out.
+    first, last: the dates between which clicks count. start: the Monday 00:00 UTC that week 0 begins with. num_weeks:
+    None in compat mode until the log has been read (its last week is the course's). grade_threshold: points that pass;
+    None = the metadata does not say. schedule: as `ClickEvidence.schedule`. grades: `user_id`, `grade`, `pass-fail`.
+    quarantined: reason -> rows of the schedule left out.
     """
 
     name: str
     title: str
+    mode: str
+    files: CourseFiles
+    first: pd.Timestamp
+    last: pd.Timestamp
     start: pd.Timestamp
-    num_weeks: int
+    num_weeks: int | None
     grade_threshold: float | None
-    events: pd.DataFrame
     schedule: pd.DataFrame
     grades: pd.DataFrame
     quarantined: dict[str, int]
 
+    @property
+    def users(self) -> pd.Index:
+        """Who may be a student: those with a grade row."""
+        return pd.Index(self.grades["user_id"], dtype="str")
 
-def read_course(raw: Path, course: str = "", num_weeks: int | None = None) -> Course:
+    @property
+    def weeks(self) -> int:
+        """The weeks that may be read."""
+        return self.num_weeks or COMPAT_MAX_WEEKS
+
+    def ending(self, num_weeks: int) -> tuple[Course, np.ndarray]:
+        """The same course, known to last so long; and the new row of each row of the schedule, -1 = left out."""
+        inside = (self.schedule["week"] < num_weeks).to_numpy()
+        counts = Counter(self.quarantined)
+        counts["schedule: outside the course's weeks"] += int((~inside).sum())
+        left_out = {reason: count for reason, count in counts.items() if count}
+        kept = self.schedule[inside].reset_index(drop=True)
+        rows = np.where(inside, np.cumsum(inside) - 1, -1)
+        return replace(self, num_weeks=num_weeks, schedule=kept, quarantined=left_out), rows
+
+    def week_of(self, times: np.ndarray) -> np.ndarray:
+        """times: (E,) Unix microseconds, UTC. (E,) int64, 0-based, may lie outside the course.
+
+        Compat mode counts by the calendar, as `strftime("%W")` does, and wraps at 52: right but around the New Year
+        after a year whose last Monday is its 53rd.
+        """
+        if self.mode != "compat":
+            return (times - _microseconds(self.start)) // WEEK_MICROSECONDS
+        return (_calendar_week(times) - _calendar_week(np.array([_microseconds(self.first)]))) % 52
+
+
+def read_course(raw: Path, course: str = "", num_weeks: int | None = None, mode: str = "clean") -> Course:
     """num_weeks: of the course; None takes it from the metadata. Raises RawFileError, ContractError, CohortError."""
     files = choose_course(raw, course)
-    facts = _course_facts(files)
-    start, num_weeks = facts.start, num_weeks or facts.num_weeks
-    counts: Counter[str] = Counter()
-    schedule = _schedule(files, start, num_weeks, counts)
-    grades = _whole(files, "grade")
-    log = [
-        _stream(files, stream, facts, num_weeks, grades["user_id"], counts)
-        for stream in STREAMS
-        if f"{stream}_event" in files.files
-    ]
-    events = pd.concat(log, ignore_index=True)
-    events["stream"] = pd.Categorical(events["stream"], categories=STREAMS)
-    events["user_id"] = events["user_id"].astype("category")
-    # Stable: events of one second stay in the order of the files, video before problem.
-    order = np.lexsort((events["time"].to_numpy(), events["user_id"].cat.codes.to_numpy()))
-    return Course(
-        name=files.course,
-        title=facts.title,
-        start=start,
-        num_weeks=num_weeks,
-        grade_threshold=facts.grade_threshold,
-        events=events.iloc[order].reset_index(drop=True),
-        schedule=schedule,
-        grades=grades,
-        quarantined={reason: count for reason, count in counts.items() if count},
-    )
-
-
-def click_evidence(course: Course, items: pd.DataFrame) -> ClickEvidence:
-    """The log of the students in `items` (`item` is the user_id), all streams, all weeks."""
-    codes = pd.Categorical(course.events["user_id"], categories=items["item"])
-    kept = codes.codes >= 0
-    events = course.events[kept].drop(columns="user_id")
-    events.insert(0, "item", codes[kept])
-    return ClickEvidence(
-        events=events.reset_index(drop=True),
-        schedule=course.schedule,
-        num_weeks=course.num_weeks,
-        quarantined=dict(course.quarantined),
-    )
-
-
-def read_evidence(raw: Path, modality: str, cohort: Cohort, params: Any) -> ClickEvidence:
-    """The clicks of every stream: the featurizer takes the columns of `modality`.
-
-    The log runs to the last week, past `prediction_time`: step t's features see week t alone, the tasks per step are
-    trained at every step, and what is read at `Task.read_step` has seen the steps up to there and no more.
-    """
-    del modality, params  # the cohort knows its course and its weeks
-    course = read_course(raw, str(cohort.items["course"].iloc[0]), cohort.num_steps)
-    return click_evidence(course, cohort.items)
+    facts = _course_facts(files, mode)
+    if mode == "clean":
+        num_weeks = num_weeks or facts.pop("weeks")
+    facts.pop("weeks", None)
+    bare = Course(
+        name=files.course, mode=mode, files=files, num_weeks=num_weeks, schedule=pd.DataFrame(),
+        grades=read_whole(files, "grade"), quarantined={}, **facts,
+    )  # fmt: skip
+    return _with_schedule(bare)
 
 
 @dataclass(frozen=True)
-class _Facts:
-    title: str
-    first: pd.Timestamp
-    last: pd.Timestamp
-    start: pd.Timestamp
-    num_weeks: int
-    grade_threshold: float | None
+class Rows:
+    """Rows of a click log as codes, of several streams perhaps; arrays (E,).
+
+    time: Unix microseconds. user: the row of `Course.grades`, -1 = without a grade. event: into CLICK_TYPES, -1 = of a
+    type that is not used. content: see `Contents`, -1 = not said. row: its data row in its csv.
+    """
+
+    time: np.ndarray
+    stream: np.ndarray
+    user: np.ndarray
+    event: np.ndarray
+    content: np.ndarray
+    row: np.ndarray
+
+    def take(self, which: np.ndarray | slice) -> Rows:
+        return Rows(*(getattr(self, field.name)[which] for field in fields(Rows)))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Rows]) -> Rows:
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Rows)))
 
 
-def _course_facts(files: CourseFiles) -> _Facts:
+def admit(course: Course, rows: Rows, counts: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
+    """(E,) bool: in the course's dates and of a known type (the grade is not asked for yet); and the week."""
+    week = course.week_of(rows.time)
+    inside = (rows.time >= _microseconds(course.first)) & (rows.time <= _microseconds(course.last))
+    inside &= (week >= 0) & (week < course.weeks)
+    known = rows.event >= 0
+    count_rows(counts, rows.stream, ~inside, "outside the course's dates")
+    count_rows(counts, rows.stream, inside & ~known, "of a type that is not used")
+    return inside & known, week
+
+
+def count_rows(counts: Counter[str], stream: np.ndarray, mask: np.ndarray, reason: str) -> None:
+    for name, number in zip(CLICK_STREAMS, np.bincount(stream[mask], minlength=len(CLICK_STREAMS)), strict=True):
+        if number:
+            counts[f"{name} events: {reason}"] += int(number)
+
+
+def read_rows(course: Course, contents: Contents, users: pd.Index, table: pa.Table) -> Rows:
+    """table: in the schema of `prepared`, of one course. users: the `user_id` of `Course.grades`."""
+    stream = table["stream"].to_numpy().astype("int64")
+    event = text_codes(table["event_type"], lambda texts: np.array([event_code(text) for text in texts], dtype="int64"))
+    # A type in a file of another stream is not one of that file's.
+    event = np.where(_STREAM_OF_TYPE[event] == stream, event, -1)
+    content = np.full(len(stream), -1, dtype="int64")
+    for code, name in enumerate(CLICK_STREAMS[:2]):
+        if (mine := stream == code).any():
+            content[mine] = text_codes(table["content"].filter(pa.array(mine)), partial(contents.codes, name))
+    user = text_codes(table["user_id"], lambda texts: users.get_indexer(pd.Index(texts, dtype="str")))
+    return Rows(
+        time=table["time"].to_numpy(), stream=stream.astype("int8"), user=user.astype("int32"),
+        event=event.astype("int8"), content=content.astype("int32"), row=table["row"].to_numpy(),
+    )  # fmt: skip
+
+
+def text_codes(column: pa.ChunkedArray, code_of: Callable[[list[str]], np.ndarray]) -> np.ndarray:
+    """(E,) int64: each distinct text is looked up once; null = -1."""
+    encoded = column.unify_dictionaries() if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    encoded = encoded.combine_chunks()
+    codes = np.append(code_of(encoded.dictionary.to_pylist()), -1).astype("int64")
+    return codes[encoded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)]
+
+
+def repeated(rows: Rows, mode: str) -> np.ndarray:
+    """(E,) bool: submissions logged before. rows: in time order by student, or in compat mode over all students: the
+    published cleaning leaves the student out of the key, so that two who submit in one second lose a row."""
+    keys = {"content": rows.content, "event": rows.event, "time": rows.time}
+    if mode != "compat":
+        keys["user"] = rows.user
+    checks = np.flatnonzero(rows.stream == CLICK_STREAMS.index("problem"))
+    mask = np.zeros(len(rows.time), dtype=bool)
+    mask[checks] = pd.DataFrame({name: values[checks] for name, values in keys.items()}).duplicated().to_numpy()
+    return mask
+
+
+def event_code(name: str) -> int:
+    """Code into CLICK_TYPES; -1 for a type that is not used."""
+    if name.startswith("Forum."):
+        return -1 if "Assignment" in name else CLICK_TYPES.index("Forum")
+    return CLICK_TYPES.index(name) if name in CLICK_TYPES[:-1] else -1
+
+
+class Contents:
+    """Codes of what is clicked on: the row of the schedule, or from its length on a number of its own."""
+
+    def __init__(self, schedule: pd.DataFrame) -> None:
+        self.num_scheduled = len(schedule)
+        pairs = zip(schedule["stream"], schedule["content"], strict=True)
+        self._codes = {pair: row for row, pair in enumerate(pairs)}
+
+    def codes(self, stream: str, texts: list[str]) -> np.ndarray:
+        return np.array([self._codes.setdefault((stream, text), len(self._codes)) for text in texts], dtype="int64")
+
+
+def _course_facts(files: CourseFiles, mode: str) -> dict[str, Any]:
     path = files.files["metadata"]
-    table = _whole(files, "metadata")
+    table = read_whole(files, "metadata")
     row = table[table["course_id"] == files.course]
     if row.empty:
         raise ContractError(f"{path}: no row with course_id '{files.course}'. Add it: its dates make the weeks.")
     facts = row.iloc[0]
-    dates = _dates(row["start_date"], path, "start_date"), _dates(row["end_date"], path, "end_date")
+    dates = read_dates(row["start_date"], path, "start_date"), read_dates(row["end_date"], path, "end_date")
     first, last = dates[0].iloc[0], dates[1].iloc[0]
     if not first < last:
         raise ContractError(f"{path}: course '{files.course}' ends on or before the day it starts. Mend its dates.")
-    if last == last.normalize():
-        last += pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)  # a date without a time means the whole day
+    if mode == "clean" and last == last.normalize():
+        # A date without a time means the whole day; the published cleaning stops at its first second.
+        last += pd.Timedelta(days=1) - pd.Timedelta(microseconds=1)
     start = first.normalize() - pd.Timedelta(days=first.weekday())
     weeks = facts.get("weeks")
-    num_weeks = int(weeks) if pd.notna(weeks) else int(np.ceil((last - start) / pd.Timedelta(weeks=1)))
-    share, top = facts.get("grade_thr"), facts.get("grade_max")
-    threshold = float(share * top) if pd.notna(share) and pd.notna(top) else None
-    title = facts.get("title")
-    return _Facts(str(title) if pd.notna(title) else files.course, first, last, start, num_weeks, threshold)
+    share, top, title = facts.get("grade_thr"), facts.get("grade_max"), facts.get("title")
+    return {
+        "title": str(title) if pd.notna(title) else files.course,
+        "first": first,
+        "last": last,
+        "start": start,
+        "weeks": int(weeks) if pd.notna(weeks) else int(np.ceil((last - start) / pd.Timedelta(weeks=1))),
+        "grade_threshold": float(share * top) if pd.notna(share) and pd.notna(top) else None,
+    }
 
 
-def _schedule(files: CourseFiles, start: pd.Timestamp, num_weeks: int, counts: Counter[str]) -> pd.DataFrame:
-    table = _whole(files, "schedule")
-    table["date"] = _dates(table["date"], files.files["schedule"], "date")
-    counts["schedule: no date"] += int(table["date"].isna().sum())
+def _with_schedule(course: Course) -> Course:
+    table = read_whole(course.files, "schedule")
+    table["date"] = read_dates(table["date"], course.files.files["schedule"], "date")
+    counts = {"schedule: no date": int(table["date"].isna().sum())}
     table = table[table["date"].notna()]
-    week = (table["date"] - start) // pd.Timedelta(weeks=1)
-    inside = week.between(0, num_weeks - 1)
-    counts["schedule: outside the course's weeks"] += int((~inside).sum())
-    table = table[inside].assign(week=week[inside].astype("int64"))
-    table = table.rename(columns={"id": "content", "type": "stream"})
-    columns = ["content", "stream", "week", "date", "duration", "grade_max"]
-    return table.sort_values(["stream", "week", "date", "content"], kind="stable")[columns].reset_index(drop=True)
+    week = course.week_of(table["date"].to_numpy().astype("datetime64[us]").astype("int64"))
+    inside = (week >= 0) & (week < course.weeks)
+    counts["schedule: outside the course's weeks"] = int((~inside).sum())
+    table = table[inside].assign(week=week[inside]).rename(columns={"id": "content", "type": "stream"})
+    ordered = table.sort_values(["stream", "week", "date", "content"], kind="stable")[list(SCHEDULE_COLUMNS)]
+    left_out = {reason: count for reason, count in counts.items() if count}
+    return replace(course, schedule=ordered.reset_index(drop=True), quarantined=left_out)
 
 
-def _stream(
-    files: CourseFiles, stream: str, facts: _Facts, num_weeks: int, graded: pd.Series, counts: Counter[str]
-) -> pd.DataFrame:
-    """One event file, block by block, so that only the rows that are kept are ever in memory together."""
-    content = None if stream == "forum" else f"{stream}_id"
-    users = pd.Index(graded)
-    frames = []
-    for block in _blocks(files, f"{stream}_event"):
-        time = pd.to_datetime((block["timestamp"] * 1e6).round().astype("int64"), unit="us")
-        inside = (time >= facts.first) & (time <= facts.last)
-        week = (time - facts.start) // pd.Timedelta(weeks=1)
-        inside &= week.between(0, num_weeks - 1)
-        known = _known_types(block["event_type"], stream)
-        with_grade = block["user_id"].isin(users)
-        counts[f"{stream} events: outside the course's dates"] += int((~inside).sum())
-        counts[f"{stream} events: of a type that is not used"] += int((inside & ~known).sum())
-        counts[f"{stream} events: student without a grade row"] += int((inside & known & ~with_grade).sum())
-        kept = inside & known & with_grade
-        frame = block.loc[kept].reindex(columns=["user_id", "event_type", *EVENT_FIELDS])
-        frame.insert(1, "week", week[kept].astype("int64"))
-        frame.insert(2, "time", time[kept])
-        frame.insert(3, "stream", stream)
-        frame.insert(5, "content", block.loc[kept, content] if content else pd.Series(pd.NA, frame.index, dtype="str"))
-        frames.append(frame)
-    columns = ["user_id", "week", "time", "stream", "event_type", "content", *EVENT_FIELDS]
-    log = pd.concat(frames, ignore_index=True)[columns]
-    for name in EVENT_FIELDS:
-        log[name] = log[name].astype("str" if name == "problem_type" else "float64")
-    if stream == "problem":
-        # The published cleaning leaves user_id out of this key, so two students in one second lost one row.
-        repeated = log.duplicated(["user_id", "content", "event_type", "time"])
-        counts["problem events: repeated"] += int(repeated.sum())
-        log = log[~repeated]
-    return log
+def _calendar_week(times: np.ndarray) -> np.ndarray:
+    """Weeks of the year that begin on a Monday; 0 before the first one."""
+    days = times // 86_400_000_000
+    year_start = times.astype("datetime64[us]").astype("datetime64[Y]").astype("datetime64[D]").astype("int64")
+    weekday = (days + 3) % 7  # 1970-01-01 was a Thursday; Monday = 0
+    return (days - year_start + 7 - weekday) // 7
 
 
-def _known_types(event_type: pd.Series, stream: str) -> pd.Series:
-    if stream == "forum":
-        return event_type.str.startswith("Forum.") & ~event_type.str.contains("Assignment", regex=False)
-    return event_type.isin(VIDEO_EVENTS if stream == "video" else PROBLEM_EVENTS)
-
-
-def _whole(files: CourseFiles, table: str) -> pd.DataFrame:
-    """A small table, checked, its key too."""
-    frame = pd.concat(list(_blocks(files, table)), ignore_index=True)
-    where = str(files.files[table])
-    check_key(frame, table, where)
-    if frame.empty:
-        raise ContractError(f"{where}: the table has a header and no row. Download it again.")
-    return frame
-
-
-def _blocks(files: CourseFiles, table: str) -> Iterator[pd.DataFrame]:
-    """Checked blocks of a table, at least one. Raises RawFileError for unsound bytes, ContractError for the rest."""
-    path, contract = files.files[table], TABLES[table]
-    wanted = columns_of(contract)
-    header = _reading(path, table, lambda: pc.open_csv(path).schema.names)
-    if missing := [name for name, (_, required) in wanted.items() if required and name not in header]:
-        raise ContractError(
-            f"{path}: column {', '.join(map(repr, missing))} missing; the table {table} must have "
-            f"{', '.join(name for name, (_, required) in wanted.items() if required)}."
-        )
-    present = [name for name in wanted if name in header]
-    options = pc.ConvertOptions(
-        include_columns=present,
-        column_types={name: pa.string() if wanted[name][0] else pa.float64() for name in present},
-        null_values=_NULLS,
-        strings_can_be_null=True,
-    )
-    blocks = pc.ReadOptions(block_size=_BLOCK_BYTES)
-    reader = _reading(path, table, lambda: pc.open_csv(path, read_options=blocks, convert_options=options))
-    first_row, empty = 0, True
-    while (batch := _reading(path, table, lambda: next(reader, None))) is not None:
-        frame = pa.Table.from_batches([batch]).to_pandas()
-        for name in present:
-            if wanted[name][0]:
-                frame[name] = frame[name].astype("str")
-            if name.endswith("id"):
-                frame[name] = _whole_numbers(frame[name])
-        check_table(frame, contract, str(path), first_row)
-        first_row += len(frame)
-        empty = False
-        yield frame
-    if empty:
-        dtypes = {name: "str" if wanted[name][0] else "float64" for name in present}
-        yield pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
-
-
-def _reading(path: Path, table: str, action: Callable):
-    """Run one reading step; Arrow's errors become ours, without the value that they quote."""
-    try:
-        return action()
-    except pa.ArrowInvalid as error:
-        text = str(error)
-        if "Empty CSV" in text:
-            raise RawFileError(f"{path}: the file is empty. Download it again.") from None
-        if found := re.search(r"In CSV column #(\d+):.*? CSV conversion error to (\w+)", text):
-            names = pc.open_csv(path).schema.names
-            raise ContractError(
-                f"{path}: column '{names[int(found[1])]}' of {table} holds something that is no {found[2]}. "
-                "Mend the file: numbers only, empty where unknown."
-            ) from None
-        if found := re.search(r"Expected (\d+) columns, got (\d+)", text):
-            raise RawFileError(
-                f"{path}: a row has {found[2]} fields where the header has {found[1]}; the file is cut short or "
-                "damaged. Download it again."
-            ) from None
-        raise RawFileError(f"{path}: not readable as csv. Download it again.") from None
-    except OSError as error:
-        raise RawFileError(
-            f"{path}: unreadable or cut short ({type(error).__name__}: {_first_words(error)}). "
-            "Download it again and compare its checksum."
-        ) from error
-
-
-def _first_words(error: Exception) -> str:
-    return str(error).split(".")[0][:80]
-
-
-def _whole_numbers(ids: pd.Series) -> pd.Series:
-    """Repair: pandas writes an id column that has a missing value as 12.0; the schedule calls it 12. It applies only
-    where every known id of the block has that form."""
-    known = ids.dropna()
-    return ids.str.removesuffix(".0") if len(known) and known.str.fullmatch(r"\d+\.0").all() else ids
-
-
-def _dates(texts: pd.Series, path: Path, column: str) -> pd.Series:
-    """Naive UTC. Raises ContractError for a date that cannot be read."""
-    dates = pd.to_datetime(texts, errors="coerce", utc=True, format="ISO8601").dt.tz_localize(None)
-    if (bad := dates.isna() & texts.notna()).any():
-        raise ContractError(
-            f"{path}: column '{column}': {int(bad.sum())} of {len(texts)} dates are unreadable, the first in data row "
-            f"{int(bad.to_numpy().argmax()) + 1}. Write YYYY-MM-DD, or YYYY-MM-DD HH:MM:SS (UTC)."
-        )
-    return dates.astype("datetime64[us]")
+def _microseconds(time: pd.Timestamp) -> int:
+    return int(time.to_datetime64().astype("datetime64[us]").astype("int64"))

@@ -23,14 +23,14 @@ HORIZON_HOURS = 48.0
 
 def build_icu_cohort(raw: Path, params: IcuParams) -> Cohort:
     """Raises CohortError where no stay is long enough."""
+    excluded: dict[str, int] = {}
     with open_tables(usable_layout(raw)) as tables:
         admissions = read_admissions(tables)
-        stays = read_stays(tables, admissions)
+        stays = read_stays(tables, admissions, excluded)
     columns = ["hadm_id", "start_time", "dischtime", "deathtime", "hospital_expire_flag"]
     stays = stays.merge(admissions[columns], on="hadm_id", validate="many_to_one")
     stays["prediction_time"] = stays["intime"] + pd.Timedelta(hours=params.hour)
 
-    excluded: dict[str, int] = {}
     for reason, out in (
         ("no intime or outtime", lambda s: s["intime"].isna() | s["outtime"].isna()),
         (f"stay shorter than {params.hour:g} h", lambda s: s["outtime"] < s["prediction_time"]),

@@ -7,6 +7,7 @@ Source of types and nulls: MIT-LCP's `mimic-code` schemas for MIMIC-IV 1.0-3.1, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,12 +18,18 @@ from mmn.data.errors import ContractError
 
 ALL_VERSIONS = "every MIMIC-IV version (1.0, 2.x, 3.x)"
 ALL_CXR_VERSIONS = "every MIMIC-CXR-JPG version (2.0.0, 2.1.0)"
-SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}$"
+# To the very end: `$` would let a line end follow.
+SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,79}\Z"
 
 
-def column(versions: str = ALL_VERSIONS, *, unit: str = "", also: str = "", **checks: Any) -> Any:
-    """A column. versions: those that have it, for the error message; also: its other name; unit: physical."""
-    return pa.Field(metadata={"versions": versions, "unit": unit, "also": also}, **checks)
+def column(
+    versions: str = ALL_VERSIONS, *, unit: str = "", also: str = "", optional: bool = False, **checks: Any
+) -> Any:
+    """A column. versions: those that have it, for the error message; also: its other name; unit: physical.
+
+    optional: a table of one's own may lack it; it is read where it is there.
+    """
+    return pa.Field(metadata={"versions": versions, "unit": unit, "also": also, "optional": optional}, **checks)
 
 
 class RawTable(pa.DataFrameModel):
@@ -36,6 +43,8 @@ class Patients(RawTable):
     gender: str = column(isin=["F", "M"], nullable=True)
     # Ages above 89 are stored as 91.
     anchor_age: float = column(unit="year", ge=0, le=120, nullable=True)
+    # The (shifted) year in which the patient was of anchor_age.
+    anchor_year: float = column(unit="year", optional=True, nullable=True)
 
     class Config:
         metadata = {"table": "patients", "key": ("subject_id",)}  # noqa: RUF012
@@ -150,27 +159,47 @@ class Radiology(RawTable):
     hadm_id: pd.Int64Dtype = column("MIMIC-IV-Note 2.2", nullable=True)
     note_seq: int = column("MIMIC-IV-Note 2.2")
     charttime: pd.Timestamp = column("MIMIC-IV-Note 2.2", nullable=True)
+    storetime: pd.Timestamp = column("MIMIC-IV-Note 2.2", nullable=True)
     text: str = column("MIMIC-IV-Note 2.2", nullable=True)
 
     class Config:
         metadata = {"table": "radiology", "key": ("note_id",)}  # noqa: RUF012
 
 
-class EchoNotes(RawTable):
-    """One row per echocardiography report and ICU stay. HAIM's note/echo_icustay; in no public release.
+class StayNotes(RawTable):
+    """One row per note and ICU stay: the form of HAIM's note tables, which are in no public release.
 
     Times carry a time zone in HAIM's own export; the zone is an artefact (MIMIC's clock has none) and is dropped.
     Ids may be written as floats there.
     """
 
-    subject_id: float = column("HAIM's echo_icustay (column contract: subject_id, hadm_id, stay_id, charttime, text)")
-    hadm_id: float = column("HAIM's echo_icustay", nullable=True)
-    stay_id: float = column("HAIM's echo_icustay", nullable=True)
-    charttime: pd.Timestamp = column("HAIM's echo_icustay", nullable=True)
-    text: str = column("HAIM's echo_icustay", nullable=True)
+    subject_id: float = column("HAIM's note tables (column contract: subject_id, hadm_id, stay_id, charttime, text)")
+    hadm_id: float = column("HAIM's note tables", nullable=True)
+    stay_id: float = column("HAIM's note tables", nullable=True)
+    charttime: pd.Timestamp = column("HAIM's note tables", nullable=True)
+    storetime: pd.Timestamp = column("HAIM's note tables", optional=True, nullable=True)
+    text: str = column("HAIM's note tables", nullable=True)
+
+
+class EchoNotes(StayNotes):
+    """One row per echocardiography report and ICU stay. HAIM's note/echo_icustay."""
 
     class Config:
         metadata = {"table": "echo_icustay", "key": ()}  # noqa: RUF012
+
+
+class EcgNotes(StayNotes):
+    """One row per electrocardiography report and ICU stay. HAIM's note/ecg_icustay."""
+
+    class Config:
+        metadata = {"table": "ecg_icustay", "key": ()}  # noqa: RUF012
+
+
+class RadiologyStayNotes(StayNotes):
+    """One row per radiology report and ICU stay. HAIM's note/rad_icustay; the public form is `Radiology`."""
+
+    class Config:
+        metadata = {"table": "rad_icustay", "key": ()}  # noqa: RUF012
 
 
 class CxrMetadata(RawTable):
@@ -178,7 +207,7 @@ class CxrMetadata(RawTable):
 
     dicom_id: str = column(ALL_CXR_VERSIONS, str_matches=SAFE_NAME)
     subject_id: int = column(ALL_CXR_VERSIONS, ge=10_000_000, le=99_999_999)
-    study_id: int = column(ALL_CXR_VERSIONS, ge=1)
+    study_id: int = column(ALL_CXR_VERSIONS, ge=1, le=99_999_999)
     StudyDate: float = column(ALL_CXR_VERSIONS, unit="YYYYMMDD", nullable=True)
     StudyTime: float = column(ALL_CXR_VERSIONS, unit="HHMMSS.fff", nullable=True)
 
@@ -220,7 +249,7 @@ class CxrNegbio(CxrChexpert):
 
 CONTRACTS: tuple[type[RawTable], ...] = (
     Patients, Admissions, IcuStays, DItems, DLabItems, ChartEvents, LabEvents, ProcedureEvents, Radiology, EchoNotes,
-    CxrMetadata, CxrSplit, CxrChexpert, CxrNegbio,
+    EcgNotes, RadiologyStayNotes, CxrMetadata, CxrSplit, CxrChexpert, CxrNegbio,
 )  # fmt: skip
 
 _SQL_TYPES = (("datetime64", "TIMESTAMP"), ("int", "BIGINT"), ("float", "DOUBLE"), ("str", "VARCHAR"))
@@ -235,13 +264,20 @@ def table_key(contract: type[RawTable]) -> tuple[str, ...]:
 
 
 def columns_in(contract: type[RawTable], header: list[str], file: str) -> Iterator[tuple[str, str, str]]:
-    """Of each promised column: its name here, its name in this file, its SQL type.
+    """Of each promised column: its name here, its name in this file, its SQL type; optional ones where they are there.
 
-    Raises ContractError for a column that the file does not have, naming the versions that do.
+    Raises ContractError for a column that the file does not have, naming the versions that do, or has twice.
     """
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        raise ContractError(
+            f"{file}: the header names {', '.join(map(repr, twice))} more than once, so no column can be told by its "
+            "name. Download the original file again."
+        )
     for name, promised in contract.to_schema().columns.items():
         facts = promised.metadata or {}
         in_file = next((known for known in (name, facts["also"]) if known and known in header), None)
+        if in_file is None and _is_optional(promised):
+            continue
         if in_file is None:
             shown = f"'{name}'" + (f" (or '{facts['also']}')" if facts["also"] else "")
             raise ContractError(
@@ -255,22 +291,37 @@ def columns_in(contract: type[RawTable], header: list[str], file: str) -> Iterat
 def check_table(frame: pd.DataFrame, contract: type[RawTable], where: str) -> pd.DataFrame:
     """The promises of the contract, on rows in memory. Raises ContractError with counts and keys, never a value."""
     key = list(table_key(contract))
+    frame = frame.reset_index(drop=True)
     if key and (repeated := frame.duplicated(key)).any():
-        first = ", ".join(f"{name} {frame.loc[repeated.idxmax(), name]}" for name in key)
+        first = _shown(frame, key, int(repeated.idxmax()))
         raise ContractError(
             f"{where}: {int(repeated.sum())} of {len(frame)} rows repeat a key, the first at {first}. "
             f"One row per {', '.join(key)} is promised; remove the copies (or download the file again)."
         )
+    schema = contract.to_schema()
+    absent = [name for name, promised in schema.columns.items() if _is_optional(promised) and name not in frame]
     try:
-        return contract.to_schema().validate(frame, lazy=True)
+        return schema.remove_columns(absent).validate(frame, lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases
     case = cases.iloc[0]
     same = cases[(cases["column"] == case["column"]) & (cases["check"] == case["check"])]
     at = ""
     if key and pd.notna(case["index"]):
-        at = ", the first at " + ", ".join(f"{name} {frame.loc[case['index'], name]}" for name in key)
+        at = f", the first at {_shown(frame, key, int(case['index']))}"
     raise ContractError(
         f"{where}.{case['column']}: {len(same)} of {len(frame)} rows break the promise '{case['check']}'{at}. "
         f"If the source has changed, widen the promise in {contract.__name__} and cite why; else mend the file."
     )
+
+
+def _is_optional(promised: pa.Column) -> bool:
+    return bool((promised.metadata or {}).get("optional"))
+
+
+def _shown(frame: pd.DataFrame, key: list[str], row: int) -> str:
+    """The key of a row, or its number where the key is no plain name: it may be anything, and would go to logs."""
+    values = {name: str(frame.loc[row, name]) for name in key}
+    if not all(re.fullmatch(SAFE_NAME, value) for value in values.values()):
+        return f"row {row + 1}"
+    return ", ".join(f"{name} {value}" for name, value in values.items())

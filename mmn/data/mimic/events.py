@@ -1,131 +1,135 @@
 """Chart events, laboratory results and procedures of the cohort's items, up to each item's prediction time.
 
-One streaming scan per table keeps the wanted itemids of the cohort's patients; units are converted, implausible values
-set aside and counted; the rest is joined to the items with `charttime <= prediction_time`. Ties in time are ordered by
-storetime, then by the place in the file. Each event is judged once, however many items it serves.
+The narrow table (`narrow.py`) is scanned once: rows of the wanted itemids and of the cohort are judged, each once,
+however many items it serves; what is sound waits, parted by item, until the blocks are asked for (`events_spool.py`).
+Memory does not grow with the table. Ties in time are ordered by storetime, then by the place in the file.
+
+`clean`: units are converted, implausible values set aside and counted, everything is as of the prediction: an event
+counts from when it is known, the later of its time and its storetime; its place in the series is its time's.
+`haim`: as published (mimic.md sections 0.1, 0.3, 2.3, 3.2): itemids by the dictionary's label alone, so fluids and
+units are mixed; raw numbers; the file's order; events without a time are kept; procedures are never cut.
 """
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from mmn.data.errors import ContractError
-from mmn.data.evidence import EventEvidence
-from mmn.data.mimic.contracts import ChartEvents, DItems, DLabItems, LabEvents, ProcedureEvents, RawTable, table_name
-from mmn.data.mimic.reader import Tables
+from mmn.data.evidence import EventBlock, EventEvidence
+from mmn.data.mimic.ahead import ahead
+from mmn.data.mimic.contracts import Admissions, DItems, DLabItems, IcuStays, RawTable, table_name
+from mmn.data.mimic.events_judge import Homes, Judge, wanted_itemids
+from mmn.data.mimic.events_keys import NO_ID, NO_TIME, Groups, group_items, moments, order_of_series, ranges
+from mmn.data.mimic.events_spool import Arrays, Spool
+from mmn.data.mimic.layout import usable_layout
+from mmn.data.mimic.narrow import prepare, read_counts
+from mmn.data.mimic.reader import Tables, open_tables
 from mmn.data.mimic.signals import CHART_SIGNALS, LAB_SIGNALS, PROCEDURE_SIGNALS, Signal
 
-DICTIONARY_ROWS = 1_000_000
-DICTIONARY_AGREEMENT = 0.999
-MOST_IMPLAUSIBLE = 0.5
-FEWEST_TO_JUDGE = 20
+Which = Literal["chart", "lab", "procedure"]
+Mode = Literal["clean", "haim"]
 
 # An event belongs to an item of its stay, of its admission, or (labs drawn before it, in the ED) of its visit.
 OF_STAY = "e.stay_id = k.stay_id"
 OF_ADMISSION = "e.hadm_id = k.hadm_id"
 OF_VISIT = "e.subject_id = k.subject_id AND (e.hadm_id = k.hadm_id OR (e.hadm_id IS NULL AND e.time >= k.start_time))"
 
+MEMORY_BYTES = 512 << 20  # of events that wait; beyond it they go to a temporary file
+PART_ROWS = 1 << 20
+BLOCK_ROWS = 1 << 20
+_KEYS = {OF_STAY: ("stay_id",), OF_ADMISSION: ("hadm_id",), OF_VISIT: ("subject_id",)}
+
 
 @dataclass(frozen=True)
 class EventTable:
-    """Where one kind of events lies, and how its columns are called."""
+    """One kind of events. haim_keys: the ids that an event and an item must share there."""
 
-    contract: type[RawTable]
+    name: str
     dictionary: type[RawTable]
     signals: tuple[Signal, ...]
-    time: str
-    value: str
+    haim_keys: tuple[str, ...]
     durations: bool = False
 
 
-CHART = EventTable(ChartEvents, DItems, CHART_SIGNALS, "charttime", "valuenum")
-LABS = EventTable(LabEvents, DLabItems, LAB_SIGNALS, "charttime", "valuenum")
-PROCEDURES = EventTable(ProcedureEvents, DItems, PROCEDURE_SIGNALS, "starttime", "value", durations=True)
+EVENT_TABLES: dict[Which, EventTable] = {
+    "chart": EventTable("chartevents", DItems, CHART_SIGNALS, ("subject_id", "hadm_id", "stay_id")),
+    "lab": EventTable("labevents", DLabItems, LAB_SIGNALS, ("subject_id", "hadm_id")),
+    "procedure": EventTable("procedureevents", DItems, PROCEDURE_SIGNALS, ("subject_id", "hadm_id", "stay_id"), True),
+}
 
 
-def read_events(tables: Tables, items: pd.DataFrame, table: EventTable, belongs: str) -> EventEvidence:
-    """belongs: OF_STAY, OF_ADMISSION or OF_VISIT.
+def read_events(
+    raw: Path,
+    items: pd.DataFrame,
+    which: Which,
+    *,
+    belongs: str,
+    mode: Mode,
+    narrow: Path | None = None,
+    memory_bytes: int = MEMORY_BYTES,
+) -> EventEvidence:
+    """items: the cohort's, in its order. belongs: OF_STAY, OF_ADMISSION or OF_VISIT; mode haim has its own rule.
 
-    Raises ContractError where itemids are not the dictionary's, or where most values of a signal are implausible.
+    narrow: the prepared table; without it one is made in a temporary folder. Raises ContractError where itemids are not
+    the dictionary's, where events name stays that are not there, or where most values of a signal are implausible.
     """
-    scan = tables.scan(table.contract)
-    file = tables.name(tables.layout.file(table_name(table.contract)))
-    wanted, quarantined = _check_dictionary(tables, scan, file, table)
-    tables.put("wanted", wanted)
-    tables.put("units", _units(table.signals))
-    tables.put("keys", item_keys(items))
-    with tables.readable():
-        tables.connection.execute(_select_events(scan, table, belongs))
-        _judge(tables, table, file)
-        rows = tables.connection.execute(_join_items(belongs, table.durations)).df()
-        quarantined.update(_count_faults(tables, table))
-    labels = [signal.label for signal in table.signals]
+    table = EVENT_TABLES[which]
+    if narrow is None:
+        with tempfile.TemporaryDirectory(prefix="mmn-mimic-") as folder:
+            made = Path(folder) / f"{table.name}.parquet"
+            prepare(raw, table.name, made, {}, lambda done, total: None)
+            return read_events(raw, items, which, belongs=belongs, mode=mode, narrow=made, memory_bytes=memory_bytes)
+    counts = read_counts(narrow)
+    with open_tables(usable_layout(raw)) as tables:
+        dictionary = tables.frame(table.dictionary)
+        homes = _homes(tables, "hadm_id" if which == "lab" or belongs == OF_ADMISSION else "stay_id", counts.file)
+    wanted, aside = wanted_itemids(dictionary, table.dictionary, table.signals, counts, mode)
+    scan = _Scan(
+        table=table,
+        mode=mode,
+        visit=mode == "clean" and belongs == OF_VISIT,
+        items=items,
+        groups=group_items(items, table.haim_keys if mode == "haim" else _KEYS[belongs]),
+    )
+    num_rows = sum(counts.numbers.get(itemid, 0) for itemid in wanted)
+    spool = Spool(max(1, min(len(items), num_rows // PART_ROWS + 1)), memory_bytes)
+    judge = Judge(table.signals, counts.file)
+    scan.fill(spool, narrow, wanted, judge, homes)
+    homes.refuse_other_version()
+    judge.refuse_other_units()
+    for itemid, count in counts.no_number.items():
+        if itemid in wanted:
+            reason = f"{table.signals[wanted[itemid]].label}: no number (in the whole table)"
+            aside[reason] = aside.get(reason, 0) + count
     return EventEvidence(
-        rows=pd.DataFrame(
-            {
-                "item": items["item"].astype("str").take(rows["position"].to_numpy()).array,
-                "signal": pd.Categorical.from_codes(rows["signal"].to_numpy(), categories=labels),
-                "hours": rows["hours"].to_numpy(dtype=np.float64),
-                "value": rows["value"].to_numpy(dtype=np.float64),
-            }
-        ),
-        units={signal.label: signal.unit for signal in table.signals},
-        quarantined=quarantined,
+        signals=tuple(signal.label for signal in table.signals),
+        blocks=lambda: ahead(scan.blocks(spool), depth=1),
+        units={signal.label: signal.unit if mode == "clean" else "as in the table" for signal in table.signals},
+        quarantined={**aside, **homes.faults(), **judge.faults()},
     )
 
 
-def _check_dictionary(tables: Tables, scan: str, file: str, table: EventTable) -> tuple[pd.DataFrame, dict[str, int]]:
-    """(`itemid`, `signal` of the itemids to read, what was set aside).
-
-    The events' itemids must be the dictionary's: checked on the first million rows, which is enough to see a chart
-    table beside a lab dictionary. An itemid that means something else in this version (some do in 1.0) is not read.
-    """
-    dictionary = tables.frame(table.dictionary)
-    name = table_name(table.dictionary)
-    tables.put("dictionary", dictionary[["itemid"]])
+def _homes(tables: Tables, key: str, file: str) -> Homes:
+    """Every stay, or every admission, of the tables, whether or not it is in the cohort. No cohort is made without that
+    table; items made otherwise, of events alone, have nothing to be compared with."""
+    contract = IcuStays if key == "stay_id" else Admissions
+    if table_name(contract) not in tables.layout.files:
+        return Homes(key, None, table_name(contract), file)
+    scan = tables.scan(contract)
     with tables.readable():
-        total, unknown = tables.connection.execute(
-            f"SELECT count(*), count(*) FILTER (WHERE itemid NOT IN (SELECT itemid FROM dictionary)) "
-            f"FROM (SELECT itemid FROM {scan} LIMIT {DICTIONARY_ROWS})"
-        ).fetchall()[0]
-    if unknown > (1 - DICTIONARY_AGREEMENT) * total:
-        raise ContractError(
-            f"{file}.itemid: {unknown} of the first {total} rows name an itemid that is not in {name}; at most "
-            f"{1 - DICTIONARY_AGREEMENT:.1%} may. Events and dictionary are of different tables or versions; take "
-            "both from one."
-        )
-    pairs = (
-        pd.DataFrame(
-            [(itemid, code, signal.label) for code, signal in enumerate(table.signals) for itemid in signal.itemids],
-            columns=["itemid", "signal", "label"],
-        )
-        .astype({"signal": "int8"})
-        .merge(dictionary, on="itemid", how="left", suffixes=("", "_found"), validate="many_to_one")
-    )
-    same = pairs["label"].str.lower().eq(pairs["label_found"].str.strip().str.lower())
-    if "fluid" in pairs:
-        same &= pairs["fluid"].str.strip().str.lower().eq("blood")
-    if lost := [s.label for code, s in enumerate(table.signals) if not same[pairs["signal"].eq(code)].any()]:
-        raise ContractError(
-            f"{name}: no itemid of {', '.join(lost)} is there under that label. The dictionary is not MIMIC-IV's or "
-            "was cut; "
-            "download it again, or correct the itemids in mmn/data/mimic/signals.py and cite the version."
-        )
-    other = pairs["label_found"].notna() & ~same
-    aside = {"itemids that mean something else in this version": int(other.sum())} if other.any() else {}
-    return pairs.loc[same, ["itemid", "signal"]], aside
-
-
-def _units(signals: tuple[Signal, ...]) -> pd.DataFrame:
-    rows = [
-        (code, unit, factor, signal.low, signal.high)
-        for code, signal in enumerate(signals)
-        for unit, factor in {"": 1.0, "none": 1.0, **signal.known_units}.items()
-    ]
-    return pd.DataFrame(rows, columns=["signal", "unit", "factor", "low", "high"])
+        known = tables.connection.execute(
+            f"SELECT DISTINCT {key} FROM {scan} WHERE {key} IS NOT NULL ORDER BY {key}"
+        ).fetchnumpy()[key]
+    return Homes(key, np.asarray(known, dtype=np.int64), table_name(contract), file)
 
 
 def item_keys(items: pd.DataFrame) -> pd.DataFrame:
@@ -134,76 +138,160 @@ def item_keys(items: pd.DataFrame) -> pd.DataFrame:
     return keys.astype(whole).assign(position=np.arange(len(keys), dtype=np.int32))
 
 
-def _select_events(scan: str, table: EventTable, belongs: str) -> str:
-    """Temporary table `events`: every wanted event of the cohort before its latest prediction, with value and fault.
+@dataclass(frozen=True, kw_only=True)
+class _Scan:
+    """The way from the narrow table's rows to blocks. visit: the rule OF_VISIT holds."""
 
-    `row` counts the wanted rows in file order; it settles ties. An event whose time is null is kept to be counted.
-    """
-    key, same = {
-        OF_STAY: ("stay_id", OF_STAY),
-        OF_ADMISSION: ("hadm_id", OF_ADMISSION),
-        OF_VISIT: ("subject_id", "e.subject_id = k.subject_id"),
-    }[belongs]
-    stay = "NULL::BIGINT" if table is LABS else "stay_id"
-    return f"""
-        CREATE OR REPLACE TEMP TABLE events AS
-        WITH spans AS (SELECT {key}, max(prediction_time) AS last FROM keys GROUP BY {key}),
-        taken AS (
-            SELECT row_number() OVER () AS row, subject_id, hadm_id, {stay} AS stay_id, itemid, {table.time} AS time,
-                storetime, {table.value} AS number, lower(trim(coalesce(valueuom, ''))) AS unit
-            FROM {scan} WHERE itemid IN (SELECT itemid FROM wanted)
-        )
-        SELECT e.row, e.subject_id, e.hadm_id, e.stay_id, w.signal, e.time, e.storetime, e.unit,
-            e.number * u.factor AS value, e.unit IN ('', 'none') AS once,
-            CASE WHEN e.time IS NULL THEN 'no time'
-                WHEN e.number IS NULL OR NOT isfinite(e.number) THEN 'no number'
-                WHEN u.factor IS NULL THEN 'unit not known'
-                WHEN e.number * u.factor NOT BETWEEN u.low AND u.high THEN 'outside' END AS fault
-        FROM taken e
-        JOIN wanted w ON e.itemid = w.itemid
-        JOIN spans k ON {same} AND (e.time <= k.last OR e.time IS NULL)
-        LEFT JOIN units u ON u.signal = w.signal AND u.unit = e.unit
-    """
+    table: EventTable
+    mode: Mode
+    visit: bool
+    items: pd.DataFrame
+    groups: Groups
 
+    @property
+    def _bounded(self) -> bool:
+        return self.mode == "clean" or not self.table.durations
 
-def _judge(tables: Tables, table: EventTable, file: str) -> None:
-    """A signal most of whose values are implausible is in another unit as a whole: it is refused, not thinned out."""
-    counts = tables.connection.execute(
-        "SELECT signal, count(*) AS total, count(*) FILTER (WHERE fault IN ('outside', 'unit not known')) AS bad, "
-        "mode(unit) FILTER (WHERE fault IN ('outside', 'unit not known')) AS unit "
-        "FROM events WHERE fault IS NULL OR fault <> 'no number' GROUP BY signal ORDER BY signal"
-    ).fetchall()
-    for code, total, bad, unit in counts:
-        if total >= FEWEST_TO_JUDGE and bad > MOST_IMPLAUSIBLE * total:
-            signal = table.signals[code]
-            raise ContractError(
-                f"{file}: {signal.label}: {bad} of {total} values lie outside [{signal.low:g}, {signal.high:g}] "
-                f"{signal.unit} "
-                f"or have an unknown unit (most often '{unit or 'none given'}'). If the source changed its unit, "
-                "add the "
-                "conversion to mmn/data/mimic/signals.py; if the range is wrong, widen it there and cite why."
+    def fill(self, spool: Spool, narrow: Path, wanted: dict[int, int], judge: Judge, homes: Homes) -> None:
+        """All sound events of the cohort's items into the spool; the others are counted."""
+        signal_of = np.full(max(wanted, default=0) + 2, -1, dtype=np.int16)
+        signal_of[list(wanted)] = list(wanted.values())
+        parts = _PartsOfGroups(self.groups.of_item, spool.num_parts)
+        columns = [*self.groups.keys, "itemid", "time", "storetime", "number", "unit", homes.key]
+        columns = list(dict.fromkeys([*columns, *["hadm_id"] * self.visit]))
+        for rows in ahead(_row_groups(narrow, columns)):
+            # Out of range is the last place or the first: both belong to no signal.
+            signal = signal_of.take(_ids(rows["itemid"]), mode="clip")
+            kept = np.flatnonzero(signal >= 0)
+            homes.count(_ids(rows[homes.key])[kept])
+            group = self.groups.of_events({key: _ids(rows[key])[kept] for key in self.groups.keys})
+            time = _moments(rows["time"])[kept]
+            ours = np.flatnonzero(group >= 0)
+            storetime = _moments(rows["storetime"])[kept] if self.mode == "clean" else np.full(len(time), NO_TIME)
+            if self._bounded:  # a missing time is before all others: kept, to be counted
+                ours = ours[_known_since(time, storetime)[ours] <= self.groups.last[group[ours]]]
+            kept, group, time, storetime = kept[ours], group[ours], time[ours], storetime[ours]
+            found = {"group": group, "signal": signal[kept], "time": time, "value": _numbers(rows["number"])[kept]}
+            if self.mode == "clean":
+                found["storetime"] = storetime
+                unit, names = _units(rows["unit"])
+                sound, once = judge.convert(found, unit[kept], names)
+                if self.visit:
+                    found["hadm_id"] = _ids(rows["hadm_id"])[kept]
+                if self.table.durations:
+                    found["once"] = once
+                if not sound.all():
+                    found = {name: column[sound] for name, column in found.items()}
+            spool.add(*parts.of_events(found))
+
+    def blocks(self, spool: Spool) -> Iterator[EventBlock]:
+        edges = part_edges(len(self.items), spool.num_parts)
+        for part in range(spool.num_parts):
+            if (rows := spool.part(part)) is not None:
+                yield from self._blocks_of_part(rows, int(edges[part]), int(edges[part + 1]))
+
+    def _blocks_of_part(self, rows: Arrays, first: int, end: int) -> Iterator[EventBlock]:
+        """The items first to end - 1, each with the events of its group that are its own."""
+        series = (rows["group"] - rows["group"].min()).astype(np.int64) * len(self.table.signals) + rows["signal"]
+        still = np.zeros(len(series), dtype=np.int64)  # mode haim: in the file's order
+        clean = self.mode == "clean"
+        order = order_of_series(series, rows["time"] if clean else still, _null_last(rows) if clean else still)
+        rows = {name: column[order] for name, column in rows.items()}
+        item = np.flatnonzero(self.groups.of_item[first:end] >= 0) + first
+        starts = np.searchsorted(rows["group"], self.groups.of_item[item])
+        lengths = np.searchsorted(rows["group"], self.groups.of_item[item], side="right") - starts
+        piece = np.cumsum(lengths) // BLOCK_ROWS
+        for number in np.unique(piece):
+            here = piece == number
+            block = self._block(rows, item[here], starts[here], lengths[here])
+            if len(block.item):
+                yield block
+
+    def _block(self, rows: Arrays, item: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> EventBlock:
+        event, item = ranges(starts, lengths), np.repeat(item.astype(np.int32), lengths)
+        time = rows["time"][event]
+        own = np.ones(len(event), dtype=bool)
+        predicted, started = (moments(self.items[column]) for column in ("prediction_time", "start_time"))
+        if self._bounded:
+            known = _known_since(time, rows["storetime"][event]) if self.mode == "clean" else time
+            own &= known <= predicted[item]
+        if self.visit:
+            admission = rows["hadm_id"][event]
+            own &= (admission == _item_ids(self.items["hadm_id"])[item]) | (
+                (admission == NO_ID) & (time >= started[item])
             )
+        if not own.all():
+            event, item, time = event[own], item[own], time[own]
+        value = rows["value"][event]
+        if self.table.durations and self.mode == "clean":
+            # What went on at the prediction is known only up to then, so a duration is cut there.
+            value = np.where(rows["once"][event], value, np.minimum(value, (predicted[item] - time) / 60e6))
+        hours = (time - started[item]) / 3600e6
+        if self.mode == "haim":
+            hours[time == NO_TIME] = np.nan
+        return EventBlock(item=item, signal=rows["signal"][event], hours=hours, value=value)
 
 
-def _count_faults(tables: Tables, table: EventTable) -> dict[str, int]:
-    counts = tables.connection.execute(
-        "SELECT signal, fault, count(*) FROM events WHERE fault IS NOT NULL GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
-    faults = {}
-    for code, fault, number in counts:
-        signal = table.signals[code]
-        said = f"outside [{signal.low:g}, {signal.high:g}] {signal.unit}" if fault == "outside" else fault
-        faults[f"{signal.label}: {said}"] = int(number)
-    return faults
+def _known_since(time: np.ndarray, storetime: np.ndarray) -> np.ndarray:
+    """When an event could be read in the record: once it was entered. Without a storetime, its time."""
+    return np.where(time == NO_TIME, NO_TIME, np.maximum(time, storetime))
 
 
-def _join_items(belongs: str, durations: bool) -> str:
-    """What went on at the prediction is known only up to then, so a duration is cut there; what has none counts 1."""
-    so_far = "epoch(k.prediction_time - e.time) / 60"
-    value = f"CASE WHEN e.once THEN e.value ELSE least(e.value, {so_far}) END" if durations else "e.value"
-    return f"""
-        SELECT k.position, e.signal, epoch(e.time - k.start_time) / 3600 AS hours, {value} AS value
-        FROM events e JOIN keys k ON {belongs} AND e.time <= k.prediction_time
-        WHERE e.fault IS NULL
-        ORDER BY k.position, e.signal, e.time, e.storetime NULLS LAST, e.row
-    """
+def _null_last(rows: Arrays) -> np.ndarray:
+    return np.where(rows["storetime"] == NO_TIME, np.iinfo(np.int64).max, rows["storetime"])
+
+
+class _PartsOfGroups:
+    """In which parts of the spool a group's events are wanted: in those that hold its items, mostly one."""
+
+    def __init__(self, of_item: np.ndarray, num_parts: int) -> None:
+        part = np.repeat(np.arange(num_parts), np.diff(part_edges(len(of_item), num_parts)))
+        known = of_item >= 0
+        pairs = np.unique(of_item[known].astype(np.int64) * num_parts + part[known])
+        self._part = (pairs % num_parts).astype(np.int32)
+        self._start = np.searchsorted(pairs // num_parts, np.arange(int(of_item.max(initial=-1)) + 1))
+        self._num = np.diff(np.r_[self._start, len(pairs)])
+
+    def of_events(self, rows: Arrays) -> tuple[np.ndarray, Arrays]:
+        """(part of each row, the rows; a row that is wanted in two parts is there twice)."""
+        group = rows["group"]
+        num = self._num[group]
+        if (num == 1).all():
+            return self._part[self._start[group]], rows
+        again = np.repeat(np.arange(len(group)), num)
+        return self._part[ranges(self._start[group], num)], {name: column[again] for name, column in rows.items()}
+
+
+def part_edges(num_items: int, num_parts: int) -> np.ndarray:
+    """(P + 1,) the first item of each part, and the end."""
+    return np.arange(num_parts + 1) * num_items // num_parts
+
+
+def _row_groups(narrow: Path, columns: list[str]) -> Iterator[pa.Table]:
+    with pq.ParquetFile(narrow, read_dictionary=["unit"]) as file:
+        for number in range(file.num_row_groups):
+            yield file.read_row_group(number, columns=columns)
+
+
+def _ids(column: pa.ChunkedArray) -> np.ndarray:
+    return (pc.fill_null(column, NO_ID) if column.null_count else column).to_numpy()
+
+
+def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy()
+
+
+def _moments(column: pa.ChunkedArray) -> np.ndarray:
+    return column.to_numpy().astype("datetime64[us]", copy=False).view(np.int64)
+
+
+def _units(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
+    """(code of each row, unit of each code); where no unit is given it is ''."""
+    whole = column.combine_chunks()
+    whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
+    names = [*whole.dictionary.to_pylist(), ""]
+    return pc.fill_null(whole.indices, len(names) - 1).to_numpy(zero_copy_only=False), names
+
+
+def _item_ids(column: pd.Series) -> np.ndarray:
+    return column.astype("Int64").fillna(NO_ID - 1).to_numpy(dtype=np.int64)

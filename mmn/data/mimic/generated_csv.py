@@ -1,4 +1,4 @@
-"""Writing a generated table as MIMIC has it: csv.gz, the same bytes for the same rows."""
+"""Writing a generated table as MIMIC has it: csv or csv.gz by the name, the same bytes for the same rows."""
 
 from __future__ import annotations
 
@@ -25,4 +25,5 @@ def write_table(path: Path, frame: pd.DataFrame, contract: type[RawTable] | None
     text = frame.to_csv(index=False, lineterminator="\n", date_format="%Y-%m-%d %H:%M:%S")
     path.parent.mkdir(parents=True, exist_ok=True)
     # No time stamp in the header: the same rows give the same file.
-    path.write_bytes(gzip.compress(text.encode(), compresslevel=5, mtime=0))
+    packed = path.suffix == ".gz"
+    path.write_bytes(gzip.compress(text.encode(), compresslevel=5, mtime=0) if packed else text.encode())

@@ -39,6 +39,10 @@ _OTHER_LABS = {
     50813: ("Lactate", "Blood", "Blood Gas"),
 }  # fmt: skip
 _OTHER_ITEMS = {223761: ("Temperature Fahrenheit", "°F"), 223762: ("Temperature Celsius", "°C")}
+_BEDSIDE = {
+    "outputevents": (226559, "Foley", "mL"), "inputevents": (225158, "NaCl 0.9%", "mL"),
+    "datetimeevents": (224288, "Arterial Line Insertion Date", "Date"),
+}  # fmt: skip
 # Procedure -> log-odds at mean severity, slope on severity, unit in the table, usual minutes (0: at one moment).
 _PROCEDURES = {
     "Foley Catheter": (0.2, 0.5, "min", 2600), "PICC Line": (-1.6, 0.5, "day", 4300),
@@ -49,14 +53,15 @@ _PROCEDURES = {
 }  # fmt: skip
 
 
-def make_dictionaries() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """d_items and d_labitems."""
+def make_dictionaries(bedside: bool = False) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """d_items and d_labitems. bedside: with the items of `make_bedside`, which 2.2's worlds went without at first."""
     items = [
         (itemid, signal.label, linksto, signal.unit)
         for signals, linksto in ((CHART_SIGNALS, "chartevents"), (PROCEDURE_SIGNALS, "procedureevents"))
         for signal in signals
         for itemid in signal.itemids
     ] + [(itemid, label, "chartevents", unit) for itemid, (label, unit) in _OTHER_ITEMS.items()]
+    items += [(itemid, label, table, unit) for table, (itemid, label, unit) in _BEDSIDE.items()] if bedside else []
     d_items = pd.DataFrame(items, columns=["itemid", "label", "linksto", "unitname"])
     d_items.insert(2, "abbreviation", d_items["label"])
     d_items = d_items.assign(category="Generated", param_type="Numeric", lownormalvalue=np.nan, highnormalvalue=np.nan)
@@ -173,6 +178,26 @@ def make_procedures(rng: np.random.Generator, people: People) -> pd.DataFrame:
             )
         )
     return pd.concat(parts, ignore_index=True).sort_values(["stay_id", "starttime", "itemid"], ignore_index=True)
+
+
+def make_bedside(rng: np.random.Generator, people: People) -> dict[str, pd.DataFrame]:
+    """outputevents, inputevents, datetimeevents: a few rows for most stays. Only their ids are ever read (by HAIM)."""
+    tables = {}
+    for table, (itemid, _, unit) in _BEDSIDE.items():
+        stays = people.stays[rng.random(len(people.stays)) < 0.8]
+        stays = stays.loc[stays.index.repeat(rng.integers(1, 4, len(stays)))].reset_index(drop=True)
+        span = (stays["outtime"] - stays["intime"]).to_numpy() / np.timedelta64(1, "h")
+        time = stays["intime"].to_numpy() + hours(rng.random(len(stays)) * span)
+        amount = rng.integers(1, 20, len(stays)) * 50
+        rows = stays[["subject_id", "hadm_id", "stay_id"]].assign(itemid=itemid, storetime=time)
+        if table == "inputevents":
+            rows = rows.assign(starttime=time, endtime=time + hours(np.ones(len(rows))), amount=amount, amountuom=unit)
+        else:
+            dated = table == "datetimeevents"
+            rows = rows.assign(charttime=time, value=stays["intime"] if dated else amount, valueuom=unit)
+        # In the order of entry, not of ids: HAIM sorts.
+        tables[table] = rows.sort_values(["storetime", "stay_id"], ignore_index=True)
+    return tables
 
 
 def _steps(rng: np.random.Generator, start: pd.Series, end: pd.Series, every: float, most_hours: float) -> pd.DataFrame:

@@ -1,5 +1,5 @@
-"""Made-up notes. Echo reports speak of heart and mediastinum, radiology reports of severity, discharge notes of "
-"the end."""
+"""Made-up notes: echo reports speak of heart and mediastinum, ECG reports of heart and severity, radiology reports of
+severity, discharge notes of the end. MIMIC-IV-Note's tables, and HAIM's, which are in no public release."""
 
 from __future__ import annotations
 
@@ -25,6 +25,11 @@ _SEVERITY = (
     "Mild bibasilar atelectasis. Small pleural effusion. Support devices are in unchanged position.",
     "Diffuse bilateral opacities with large effusions, worsening rapidly. Endotracheal tube and many lines. Critical.",
 )
+_RHYTHM = (
+    "Sinus rhythm. Within normal limits.",
+    "Sinus tachycardia. Nonspecific ST-T wave changes.",
+    "Atrial fibrillation with rapid ventricular response. Left ventricular hypertrophy with strain.",
+)
 _CLOSING = (
     "Study of fair quality.",
     "Compared with the prior study, no other change.",
@@ -34,15 +39,66 @@ _CLOSING = (
 
 @dataclass(frozen=True)
 class Notes:
-    """The tables of MIMIC-IV-Note, and HAIM's echo table."""
+    """The tables of MIMIC-IV-Note, and what HAIM's echo table is made from."""
 
     radiology: pd.DataFrame
     discharge: pd.DataFrame
     echo: pd.DataFrame
 
 
+@dataclass(frozen=True)
+class StayNotes:
+    """HAIM's tables: a row per note and ICU stay of its admission, ids as floats, times with a zone.
+
+    `offset`: from the stay's start to the note, as an interval, and `offset.num` in hours. How HAIM matched notes to
+    stays is not known; here by admission. rad has its ids twice, as left over from a join.
+    """
+
+    echo: pd.DataFrame
+    ecg: pd.DataFrame
+    radiology: pd.DataFrame
+    discharge: pd.DataFrame
+
+
 def make_notes(rng: np.random.Generator, people: People, images: pd.DataFrame) -> Notes:
     return Notes(_radiology(rng, people, images), _discharge(people), _echo(rng, people))
+
+
+def make_stay_notes(rng: np.random.Generator, people: People, notes: Notes) -> StayNotes:
+    rad = _per_stay(people, notes.radiology)
+    return StayNotes(
+        echo=_with_offsets(notes.echo.astype({"subject_id": float, "hadm_id": float, "stay_id": float})),
+        ecg=_per_stay(people, _ecg(rng, people)).drop(columns="offset.num"),
+        radiology=rad.assign(subject_id_1=rad["subject_id"], hadm_id_1=rad["hadm_id"]),
+        discharge=_per_stay(people, notes.discharge).drop(columns="offset.num"),
+    )
+
+
+def _ecg(rng: np.random.Generator, people: People) -> pd.DataFrame:
+    """Most admissions have one on arrival; some a second, days later."""
+    causes = people.causes[rng.random(len(people.causes)) < 0.8].reset_index(drop=True)
+    first = causes.assign(charttime=causes["start_time"].to_numpy() + hours(rng.uniform(0.1, 1.5, len(causes))))
+    later = causes[rng.random(len(causes)) < 0.2]
+    later = later.assign(charttime=later["admittime"].to_numpy() + hours(rng.uniform(20, 70, len(later))))
+    rows = pd.concat([first, later], ignore_index=True).sort_values(["subject_id", "charttime"], ignore_index=True)
+    text = _worded(rng, 0.6 * rows["heart"].to_numpy() + 0.8 * rows["severity"].to_numpy(), _RHYTHM, noise=1.2)
+    return _note_rows(rows, "EK", rows["hadm_id"].astype("Int64"), text)
+
+
+def _per_stay(people: People, notes: pd.DataFrame) -> pd.DataFrame:
+    stays = people.stays[["hadm_id", "stay_id", "intime", "outtime"]].astype({"hadm_id": "Int64"})
+    rows = notes[notes["hadm_id"].notna()].merge(stays, on="hadm_id")
+    rows = rows.sort_values(["subject_id", "hadm_id", "stay_id", "note_id"], ignore_index=True)
+    order = ["subject_id", "hadm_id", "stay_id", "intime", "outtime", "note_id", "note_type", "note_seq", "charttime"]
+    rows = rows[[*order, "storetime", "text"]].astype({"subject_id": float, "hadm_id": float, "stay_id": float})
+    for name in ("charttime", "storetime"):
+        rows[name] = rows[name].dt.strftime("%Y-%m-%d %H:%M:%S+00:00")
+    return _with_offsets(rows)
+
+
+def _with_offsets(rows: pd.DataFrame) -> pd.DataFrame:
+    offset = pd.to_datetime(rows["charttime"], utc=True).dt.tz_localize(None) - rows["intime"]
+    return rows.assign(**{"offset": offset.astype("str"), "offset.num": offset / pd.Timedelta(hours=1)})
 
 
 def _radiology(rng: np.random.Generator, people: People, images: pd.DataFrame) -> pd.DataFrame:

@@ -96,10 +96,10 @@ def make_people(rng: np.random.Generator, num_patients: int) -> People:
             "discharge_location": np.where(
                 dies, "DIED", rng.choice(["HOME", "SKILLED NURSING FACILITY", "REHAB"], count)
             ),
-            "insurance": _drawn(rng, _INSURANCE, count),
+            "insurance": drawn(rng, _INSURANCE, count),
             "language": np.where(rng.random(num_patients) < 0.9, "ENGLISH", "?")[owner],
-            "marital_status": _drawn(rng, _MARITAL, num_patients)[owner],
-            "race": _drawn(rng, _RACES, num_patients)[owner],
+            "marital_status": drawn(rng, _MARITAL, num_patients)[owner],
+            "race": drawn(rng, _RACES, num_patients)[owner],
             "edregtime": np.where(through_ed, registered, never),
             "edouttime": np.where(through_ed, admit, never),
             "hospital_expire_flag": dies.astype("int64"),
@@ -153,6 +153,7 @@ def _transfers(admissions: pd.DataFrame, stays: pd.DataFrame) -> pd.DataFrame:
     return rows[["subject_id", "hadm_id", "transfer_id", "eventtype", "careunit", "intime", "outtime"]]
 
 
-def _drawn(rng: np.random.Generator, chances: dict, num: int) -> np.ndarray:
+def drawn(rng: np.random.Generator, chances: dict, num: int) -> np.ndarray:
+    """`num` words by their chances."""
     weights = np.array(list(chances.values()))
     return np.array(list(chances), dtype=object)[rng.choice(len(chances), num, p=weights / weights.sum())]

@@ -74,10 +74,10 @@ def write_images(rng: np.random.Generator, root: Path, xrays: Xrays) -> dict[str
     metadata, causes = xrays.metadata, xrays.shown[["heart", "mediastinum", "severity", "lateral"]]
     kinds = ("empty", "truncated", "missing")
     faults = dict(zip(rng.permutation(len(metadata)).tolist(), kinds * max(1, len(metadata) // 250), strict=False))
-    columns = ["dicom_id", "subject_id", "study_id", "Rows", "Columns"]
-    rows = zip(metadata[columns].itertuples(index=False), causes.itertuples(index=False), strict=True)
-    for number, ((dicom_id, subject_id, study_id, height, width), shown) in enumerate(rows):
-        path = root / f"files/p{str(subject_id)[:2]}/p{subject_id}/s{study_id}/{dicom_id}.jpg"
+    sizes = metadata[["Rows", "Columns"]].itertuples(index=False)
+    rows = zip(image_paths(metadata), sizes, causes.itertuples(index=False), strict=True)
+    for number, (name, (height, width), shown) in enumerate(rows):
+        path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         Image.fromarray(_picture(rng, height, width, *shown)).save(buffer, "JPEG", quality=85)
@@ -86,6 +86,21 @@ def write_images(rng: np.random.Generator, root: Path, xrays: Xrays) -> dict[str
         if fault != "missing":
             path.write_bytes(data[: {"empty": 0, "truncated": len(data) // 2}.get(fault or "", len(data))])
     return {f"image {kind}": list(faults.values()).count(kind) for kind in kinds}
+
+
+def make_reader_labels(rng: np.random.Generator, xrays: Xrays) -> pd.DataFrame:
+    """One radiologist's labels of the test studies, which MIMIC-CXR-JPG 2.1.0 adds: no subject_id, one other name."""
+    studies = xrays.split.loc[xrays.split["split"] == "test", "study_id"].unique()
+    labels = xrays.chexpert[xrays.chexpert["study_id"].isin(studies)].drop(columns="subject_id")
+    slips = rng.random(len(labels)) < 0.05
+    labels["Cardiomegaly"] = labels["Cardiomegaly"].mask(slips, -1.0)
+    return labels.rename(columns={"Lung Opacity": "Airspace Opacity"}).reset_index(drop=True)
+
+
+def image_paths(metadata: pd.DataFrame) -> pd.Series:
+    """As MIMIC-CXR-JPG keeps them, below the folder that holds its tables."""
+    subject, study = metadata["subject_id"].astype(str), metadata["study_id"].astype(str)
+    return "files/p" + subject.str[:2] + "/p" + subject + "/s" + study + "/" + metadata["dicom_id"] + ".jpg"
 
 
 def _studies(rng: np.random.Generator, people: People) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from mmn.data.errors import ParamsError
 from mmn.data.files import atomic_path, write_json
@@ -26,18 +27,22 @@ from mmn.data.mimic.contracts import (
     CxrSplit,
     DItems,
     DLabItems,
+    EcgNotes,
     EchoNotes,
     IcuStays,
     LabEvents,
     Patients,
     ProcedureEvents,
     Radiology,
+    RadiologyStayNotes,
+    RawTable,
 )
 from mmn.data.mimic.generated_csv import write_table
-from mmn.data.mimic.generated_events import make_chart, make_dictionaries, make_labs, make_procedures
-from mmn.data.mimic.generated_notes import make_notes
+from mmn.data.mimic.generated_events import make_bedside, make_chart, make_dictionaries, make_labs, make_procedures
+from mmn.data.mimic.generated_notes import make_notes, make_stay_notes
 from mmn.data.mimic.generated_people import make_people
-from mmn.data.mimic.generated_xrays import make_xrays, write_images
+from mmn.data.mimic.generated_versions import DEFAULT_VERSION, VERSIONS, in_words_of, write_version
+from mmn.data.mimic.generated_xrays import image_paths, make_reader_labels, make_xrays, write_images
 
 
 @dataclass(frozen=True)
@@ -56,21 +61,26 @@ SIZES = {
 }
 
 
-def generate(raw: Path, size: str, seed: int) -> None:
+def generate(raw: Path, size: str, seed: int, version: str = DEFAULT_VERSION) -> None:
     """Write a world at `raw`: a fresh folder, or an earlier generated one, which it replaces. Same seed, same bytes.
 
-    Raises ParamsError for an unknown size or a folder that holds anything else.
+    version: of MIMIC-IV, whose folders, columns, packing and words it has (`generated_versions.VERSIONS`); the people
+    and what happens to them are the same in all. Raises ParamsError for an unknown size or version, or a folder that
+    holds anything else.
     """
     if size not in SIZES:
         raise ParamsError(f"size: {size!r} is unknown; known: {', '.join(SIZES)}.")
+    if version not in VERSIONS:
+        raise ParamsError(f"version: {version!r} is unknown; known: {', '.join(VERSIONS)}.")
     if raw.exists() and not (raw / TRUTH_FILE).is_file() and (raw.is_file() or any(raw.iterdir())):
         raise ParamsError(f"{raw}: not empty and not a generated world, so it is left alone. Name another folder.")
     with atomic_path(raw) as folder:
-        _write(folder, SIZES[size], size, seed)
+        _write(folder, SIZES[size], size, seed, version)
 
 
-def _write(root: Path, size: Size, name: str, seed: int) -> None:
-    streams = iter(np.random.default_rng(seed).spawn(6))
+def _write(root: Path, size: Size, name: str, seed: int, version: str) -> None:
+    # A new table draws from a new stream at the end, so that the others keep their bytes.
+    streams = iter(np.random.default_rng(seed).spawn(10))
     people = make_people(next(streams), size.num_patients)
     xrays = make_xrays(next(streams), people, size.image_sides)
     chart, chart_faults = make_chart(next(streams), people, size.chart_every_hours)
@@ -78,26 +88,49 @@ def _write(root: Path, size: Size, name: str, seed: int) -> None:
     procedures = make_procedures(next(streams), people)
     notes_rng, image_rng = next(streams).spawn(2)
     notes = make_notes(notes_rng, people, xrays.shown)
-    d_items, d_labitems = make_dictionaries()
+    stay_notes = make_stay_notes(next(streams), people, notes)
+    bedside = make_bedside(next(streams), people)
+    admissions = in_words_of(next(streams), people.admissions, version)
+    d_items, d_labitems = make_dictionaries(bedside=version != DEFAULT_VERSION)
 
-    write_table(root / "hosp/patients.csv.gz", people.patients, Patients)
-    write_table(root / "hosp/admissions.csv.gz", people.admissions, Admissions)
-    write_table(root / "hosp/transfers.csv.gz", people.transfers)
-    write_table(root / "hosp/labevents.csv.gz", labs, LabEvents)
-    write_table(root / "hosp/d_labitems.csv.gz", d_labitems, DLabItems)
-    write_table(root / "icu/icustays.csv.gz", people.stays, IcuStays)
-    write_table(root / "icu/chartevents.csv.gz", chart, ChartEvents)
-    write_table(root / "icu/d_items.csv.gz", d_items, DItems)
-    write_table(root / "icu/procedureevents.csv.gz", procedures, ProcedureEvents)
-    write_table(root / "note/radiology.csv.gz", notes.radiology, Radiology)
-    write_table(root / "note/discharge.csv.gz", notes.discharge)
-    write_table(root / "note/echo_icustay.csv.gz", notes.echo, EchoNotes)
-    write_table(root / "mimic-cxr-2.0.0-metadata.csv.gz", xrays.metadata, CxrMetadata)
-    write_table(root / "mimic-cxr-2.0.0-split.csv.gz", xrays.split, CxrSplit)
-    write_table(root / "mimic-cxr-2.0.0-chexpert.csv.gz", xrays.chexpert, CxrChexpert)
-    write_table(root / "mimic-cxr-2.0.0-negbio.csv.gz", xrays.negbio, CxrNegbio)
+    orders = np.arange(1, len(procedures) + 1)
+    tables: dict[str, tuple[pd.DataFrame, type[RawTable] | None]] = {
+        "patients": (people.patients, Patients),
+        "admissions": (admissions, Admissions),
+        "transfers": (people.transfers, None),
+        "labevents": (labs, LabEvents),
+        "d_labitems": (d_labitems, DLabItems),
+        "icustays": (people.stays, IcuStays),
+        "chartevents": (chart, ChartEvents),
+        "d_items": (d_items, DItems),
+        "procedureevents": (procedures.assign(orderid=orders, linkorderid=orders), ProcedureEvents),
+        **{table: (rows, None) for table, rows in bedside.items()},
+    }
+    for table, (frame, contract) in tables.items():
+        write_version(root, table, frame, version, contract)
+    packing = ".csv" if version == "1.0" else ".csv.gz"
+    write_table(root / f"note/radiology{packing}", notes.radiology, Radiology)
+    write_table(root / f"note/discharge{packing}", notes.discharge)
+    # The echo table of 2.2's worlds is older than the others and keeps its form.
+    echo = notes.echo if version == DEFAULT_VERSION else stay_notes.echo
+    write_table(root / f"note/echo_icustay{packing}", echo, EchoNotes)
+    write_table(root / f"note/ecg_icustay{packing}", stay_notes.ecg, EcgNotes)
+    write_table(root / f"note/rad_icustay{packing}", stay_notes.radiology, RadiologyStayNotes)
+    write_table(root / f"note/ds_icustay{packing}", stay_notes.discharge)
+    for table, (frame, contract) in {
+        "metadata": (xrays.metadata, CxrMetadata),
+        "split": (xrays.split, CxrSplit),
+        "chexpert": (xrays.chexpert, CxrChexpert),
+        "negbio": (xrays.negbio, CxrNegbio),
+    }.items():
+        write_table(root / f"mimic-cxr-2.0.0-{table}{packing}", frame, contract)
+    if version == "3.1":
+        # What MIMIC-CXR-JPG 2.1.0 adds; its other files keep the names of 2.0.0.
+        write_table(root / "mimic-cxr-2.1.0-test-set-labeled.csv", make_reader_labels(next(streams), xrays))
+        (root / "IMAGE_FILENAMES").write_text("\n".join(image_paths(xrays.metadata)) + "\n")
     image_faults = write_images(image_rng, root, xrays)
-    write_json(root / TRUTH_FILE, _truth(name, seed, {**chart_faults, **lab_faults, **image_faults}))
+    truth = _truth(name, seed, {**chart_faults, **lab_faults, **image_faults})
+    write_json(root / TRUTH_FILE, {**truth, "version": version})
 
 
 def _truth(size: str, seed: int, faults: dict[str, int]) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Where the files of a MIMIC tree are, and which version they are. Names and headers only; nothing is scanned.
 
-The tree may lie anywhere within four levels: PATH/hosp, PATH/mimiciv/2.2/hosp, PATH/physionet.org/files/... all work.
+The tree may lie anywhere within five levels: PATH/hosp, PATH/mimiciv/2.2/hosp and what `wget -r` makes,
+PATH/physionet.org/files/mimiciv/3.1/hosp beside PATH/physionet.org/files/mimic-cxr-jpg/2.1.0/files/p10/..., all work.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import os
 import re
 import zlib
@@ -17,7 +19,7 @@ from mmn.data.errors import RawFileError
 from mmn.data.files import read_json
 from mmn.data.manifest import TRUTH_FILE, open_text
 
-MAX_LEVELS = 4
+MAX_LEVELS = 5
 # Table -> (the folders that may hold it, its name without extension; a `?` stands for one figure of the version).
 TABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "patients": (("hosp", "core"), "patients"),
@@ -30,13 +32,28 @@ TABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "procedureevents": (("icu",), "procedureevents"),
     "radiology": (("note",), "radiology"),
     "echo_icustay": (("note",), "echo_icustay"),
+    "ecg_icustay": (("note",), "ecg_icustay"),
+    "rad_icustay": (("note",), "rad_icustay"),
     "cxr_metadata": ((), "mimic-cxr-?.?.?-metadata"),
     "cxr_split": ((), "mimic-cxr-?.?.?-split"),
     "cxr_chexpert": ((), "mimic-cxr-?.?.?-chexpert"),
     "cxr_negbio": ((), "mimic-cxr-?.?.?-negbio"),
 }
 _SHARD = re.compile(r"p\d\d")
-_NUMBERED = re.compile(r"(?:mimic-?iv-?)?(?:demo-)?([123]\.\d)")
+_NUMBERED = re.compile(r"(?:mimic-?iv-?)?(?:clinical-database-)?(?:demo-)?([1-9]\.\d)")
+FIRST, SECOND, LATER = ERAS = ("1.0", "2.0 or 2.1", "2.2 or later")
+# Table -> columns that tell the version: (name, where it is there, where it is not). MIMIC-IV's changelog.
+_SIGNS: dict[str, tuple[tuple[str, set[str], set[str]], ...]] = {
+    "admissions": (
+        ("ethnicity", {FIRST}, {SECOND, LATER}),
+        ("race", {SECOND, LATER}, {FIRST}),
+        ("admit_provider_id", {LATER}, {FIRST, SECOND}),
+    ),
+    "labevents": (("order_provider_id", {LATER}, {FIRST, SECOND}),),
+    "chartevents": (("caregiver_id", {LATER}, {FIRST, SECOND}),),
+    "procedureevents": (("caregiver_id", {LATER}, {FIRST, SECOND}), ("comments_date", {FIRST}, set(ERAS))),
+    "d_labitems": (("loinc_code", {FIRST}, set(ERAS)),),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +75,8 @@ class Layout:
         if table in self.files:
             return self.files[table]
         folders, stem = TABLES[table]
-        wanted = f"{'|'.join(folders)}/{stem}.csv.gz" if folders else f"{stem}.csv.gz"
+        stem = stem.replace("?.?.?", "2.0.0")
+        wanted = f"{' or '.join(folders)}/{stem}.csv.gz" if folders else f"{stem}.csv.gz"
         raise RawFileError(
             f"{self.raw}: no {wanted} (or .csv) within {MAX_LEVELS} levels. Download it, or name its folder."
         )
@@ -94,6 +112,9 @@ def find_layout(raw: Path) -> Layout:
             found.setdefault(table, []).append(folder / name)
     generated = (raw / TRUTH_FILE).is_file()
     files = {table: paths[0] for table, paths in sorted(found.items())}
+    # MIMIC-CXR (DICOM or reports) beside MIMIC-CXR-JPG: the tree that lies beside the tables is meant.
+    if len(image_roots) > 1 and "cxr_metadata" in files:
+        image_roots = [root for root in image_roots if raw / root == files["cxr_metadata"].parent] or image_roots
     layout = Layout(raw=raw, files=files, image_root=image_roots[0] if image_roots else None, generated=generated)
     for table, paths in found.items():
         if len(paths) > 1:
@@ -122,11 +143,12 @@ def usable_layout(raw: Path) -> Layout:
 
 
 def read_header(path: Path) -> list[str]:
-    """The column names. Raises RawFileError for an empty, cut or undecodable file."""
+    """The column names. Raises RawFileError for a file that is empty, cut, or no csv."""
     try:
-        with open_text(path) as stream:
+        # What follows the header is read along; if it is no UTF-8, the reader says so with its line.
+        with open_text(path, errors="replace") as stream:
             header = next(csv.reader(stream), [])
-    except (EOFError, OSError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+    except (EOFError, OSError, zlib.error, csv.Error) as error:
         raise RawFileError(
             f"{path}: its header cannot be read ({type(error).__name__}); the file is cut short or not a csv. "
             "Download it again and compare its checksum with the publisher's."
@@ -167,35 +189,67 @@ def _tables_in(folder: Path, names: set[str]) -> Iterator[tuple[str, str]]:
 
 def _version(layout: Layout, demo: bool) -> tuple[str, str | None]:
     """(version, problem). A table of one version beside one of another is refused: its columns would be shifted."""
-    signs: dict[str, str] = {}
-    for table, telling in (
-        ("admissions", "admit_provider_id"), ("labevents", "order_provider_id"),
-        ("chartevents", "caregiver_id"), ("procedureevents", "caregiver_id"),
-    ):  # fmt: skip
-        if table in layout.files:
-            signs[table] = "2.2 or later" if telling in read_header(layout.files[table]) else "2.1 or earlier"
-    if "admissions" not in signs:
+    if "admissions" not in layout.files:
         return "unknown", None
-    if len(set(signs.values())) > 1:
-        other = next(table for table, sign in signs.items() if sign != signs["admissions"])
-        return "mixed", (
-            f"{layout.raw}: admissions looks like MIMIC-IV {signs['admissions']}, {other} like {signs[other]}. "
-            "The files are of different versions; take all of them from one."
-        )
-    admissions = layout.files["admissions"]
-    first = "ethnicity" in (header := read_header(admissions)) and "race" not in header
-    if first != (admissions.parent.name == "core"):
-        return "mixed", (
-            f"{layout.raw}: {admissions.parent.name}/admissions has the column '{'ethnicity' if first else 'race'}', "
-            f"which belongs to MIMIC-IV {'1.0 (core/)' if first else '2.0 or later (hosp/)'}. Take all files from "
-            "one version."
-        )
-    version = "1.0" if first else "2.0 or 2.1" if signs["admissions"] == "2.1 or earlier" else "2.2 or later"
-    named = next(
-        (match[1] for part in reversed(admissions.resolve().parts) if (match := _NUMBERED.fullmatch(part))), None
-    )
-    if version == "2.2 or later" and named and named >= "2.2":
-        version = f"{named} by its folder's name"
+    named = _names(layout)
+    if len(named) > 1:
+        evidence = ", but ".join(f"{file} lies in a folder of {version}" for version, file in list(named.items())[:2])
+        return "mixed", _of_different_versions(layout, evidence)
+    possible, told_by = set(ERAS), ""
+    for table, eras, fingerprint in _fingerprints(layout):
+        if not possible & eras:
+            evidence = f"{told_by}, but {fingerprint}" if told_by else fingerprint
+            return "mixed", _of_different_versions(layout, evidence)
+        if table == "admissions" or eras & possible < possible:
+            told_by = fingerprint
+        possible &= eras
+    era = next(era for era in ERAS if era in possible)
+    version = era
+    if named and _era(name := next(iter(named))) == era:
+        version = f"{name} by its folder's name"
     if layout.generated:
-        version = f"generated (seed {read_json(layout.raw / TRUTH_FILE).get('seed')}), in the format of 2.2"
+        truth = read_json(layout.raw / TRUTH_FILE)
+        told = truth.get("version", "2.2")
+        version = f"generated (seed {truth.get('seed')}), in the format of {told if _era(told) == era else era}"
     return ("demo, " if demo else "") + version, None
+
+
+def _names(layout: Layout) -> dict[str, str]:
+    """Version as folders name it -> a table of MIMIC-IV that lies there; none where no folder names one. MIMIC-IV-Note
+    and MIMIC-CXR-JPG have version numbers of their own."""
+    named: dict[str, str] = {}
+    for table, path in layout.files.items():
+        if not {"hosp", "core", "icu"} & set(TABLES[table][0]):
+            continue
+        parts = reversed(path.resolve().parts[:-1])
+        version = next((match[1] for part in parts if (match := _NUMBERED.fullmatch(part))), None)
+        if version:
+            named.setdefault(version, path.relative_to(layout.raw).as_posix())
+    return named
+
+
+def _of_different_versions(layout: Layout, evidence: str) -> str:
+    return f"{layout.raw}: the files are of different versions of MIMIC-IV: {evidence}. Take all from one version."
+
+
+def _fingerprints(layout: Layout) -> Iterator[tuple[str, set[str], str]]:
+    """Of each table that tells: its name, the versions that it may be of, and the evidence in words."""
+    for table, signs in _SIGNS.items():
+        if table not in layout.files:
+            continue
+        path = layout.files[table]
+        header = read_header(path)
+        eras, telling = set(ERAS), []
+        for column, there, absent in signs:
+            eras &= there if column in header else absent
+            if set(ERAS) != (there if column in header else absent):
+                telling.append(f"{'' if column in header else 'no '}{column}")
+        if table == "admissions":
+            eras &= {FIRST} if path.parent.name == "core" else {SECOND, LATER}
+        file, mark = path.relative_to(layout.raw).as_posix(), hashlib.sha256("\n".join(header).encode()).hexdigest()[:8]
+        known = " or ".join(era for era in ERAS if era in eras) or "no known version"
+        yield table, eras, f"{file} ({len(header)} columns, header {mark}, {', '.join(telling)}) is of {known}"
+
+
+def _era(version: str) -> str:
+    return FIRST if version < "2.0" else SECOND if version < "2.2" else LATER

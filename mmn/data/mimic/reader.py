@@ -1,6 +1,7 @@
 """Reading MIMIC's csv and csv.gz files with DuckDB: by column name, typed by contract, never whole in memory.
 
-Big tables are scanned once, streaming; sorts and joins spill to a private temporary folder that is removed at the end.
+Tables are scanned once, streaming; sorts and joins spill to a private temporary folder that is removed at the end. The
+big tables of events have a faster way (`events_csv.py`), with the same messages.
 DuckDB's own messages quote the line at fault, so they are replaced: a message here names file, line and column alone.
 """
 
@@ -79,33 +80,61 @@ class Tables:
             (p for p in self.layout.files.values() if str(p) in message or glob.escape(str(p)) in message), None
         )
         file = self.name(path) if path else "a raw file"
-        line = f" line {match[1]}" if (match := re.search(r"on Line: (\d+)", message)) else ""
+        line = int(match[1]) if (match := re.search(r"on Line: (\d+)", message)) else None
         if "GZIP" in message or "gzip" in message:
-            return RawFileError(
-                f"{file}: the gzip stream ends early or is damaged: the file was cut short. Download it again and "
-                "compare its size and checksum with the publisher's."
-            )
+            return cut_short(file)
         if column := re.search(r'converting column "([^"]+)"', message):
-            return ContractError(
-                f"{file}{line}, column '{column[1]}': the value is not of the promised type. Check that the file is "
-                "the "
-                "original one; a cell opened and saved in a spreadsheet often loses its form."
-            )
+            return wrong_type(file, line, column[1])
         if "Expected Number of Columns" in message:
-            return ContractError(
-                f"{file}{line}: more or fewer cells than the header names. The file is damaged or was edited; "
-                "download it again."
-            )
+            return ragged(file, line)
         if "quote" in message.lower() and "CSV Error" in message:
-            return ContractError(
-                f"{file}{line}: a quotation mark is never closed. The file is damaged; download it again."
-            )
+            return unclosed(file, line)
         if "Out of Memory" in message or "No space left" in message:
-            return RawFileError(
-                f"{self.layout.raw}: no room left to sort the events. Set TMPDIR to a protected folder with more space."
-            )
+            return no_room(str(self.layout.raw))
         kind = "encoding (UTF-8)" if "utf-8" in message.lower() or "unicode" in message.lower() else "form"
-        return RawFileError(f"{file}{line}: the file cannot be read, its {kind} is not sound. Download it again.")
+        return unsound(file, line, kind)
+
+
+# What may be wrong with a csv file, in the words of every reader: file, line and column, never the line itself.
+
+
+def cut_short(file: str) -> RawFileError:
+    return RawFileError(
+        f"{file}: the gzip stream ends early or is damaged: the file was cut short. Download it again and compare its "
+        "size and checksum with the publisher's."
+    )
+
+
+def wrong_type(file: str, line: int | None, column: str) -> ContractError:
+    return ContractError(
+        f"{_at(file, line)}, column '{column}': the value is not of the promised type. Check that the file is the "
+        "original one; a cell opened and saved in a spreadsheet often loses its form."
+    )
+
+
+def ragged(file: str, line: int | None) -> ContractError:
+    return ContractError(
+        f"{_at(file, line)}: more or fewer cells than the header names. The file is damaged or was edited; download it "
+        "again."
+    )
+
+
+def unclosed(file: str, line: int | None) -> ContractError:
+    return ContractError(
+        f"{_at(file, line)}: a quotation mark is never closed. The file is damaged; download it again."
+    )
+
+
+def unsound(file: str, line: int | None, kind: str) -> RawFileError:
+    return RawFileError(f"{_at(file, line)}: the file cannot be read, its {kind} is not sound. Download it again.")
+
+
+def no_room(where: str) -> RawFileError:
+    return RawFileError(f"{where}: no room left to sort the events. Set TMPDIR to a protected folder with more space.")
+
+
+def _at(file: str, line: int | None) -> str:
+    return file if line is None else f"{file} line {line}"
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from mmn.data.mimic.contracts import Admissions, IcuStays
 from mmn.data.mimic.reader import Tables
 
 AGREEMENT = 0.999
+LOST = "ICU stay of an admission that is not in admissions"
 
 
 def read_admissions(tables: Tables) -> pd.DataFrame:
@@ -19,16 +20,20 @@ def read_admissions(tables: Tables) -> pd.DataFrame:
     return admissions.assign(start_time=starts).sort_values("hadm_id", ignore_index=True)
 
 
-def read_stays(tables: Tables, admissions: pd.DataFrame) -> pd.DataFrame:
-    """One row per ICU stay. Raises ContractError where stays name unknown admissions."""
+def read_stays(tables: Tables, admissions: pd.DataFrame, excluded: dict[str, int] | None = None) -> pd.DataFrame:
+    """One row per ICU stay. excluded: gets the count of the few stays that name unknown admissions.
+
+    Raises ContractError where they are not few.
+    """
     stays = tables.frame(IcuStays)
     known = stays.merge(admissions[["subject_id", "hadm_id"]], on=["subject_id", "hadm_id"], validate="many_to_one")
     if len(known) < AGREEMENT * len(stays):
         raise ContractError(
             f"icu/icustays: {len(stays) - len(known)} of {len(stays)} stays name an admission that is not in "
-            "admissions, "
-            "or another patient's. The two files are of different versions; take both from one."
+            "admissions, or another patient's. The two files are of different versions; take both from one."
         )
+    if excluded is not None and len(known) < len(stays):
+        excluded[LOST] = len(stays) - len(known)
     return known.sort_values("stay_id", ignore_index=True)
 
 

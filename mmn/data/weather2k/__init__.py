@@ -6,9 +6,10 @@ A station's window of 24 hours is an item; each hour is a step; the modalities a
 from __future__ import annotations
 
 from mmn.data.dataset import Dataset, Modality
-from mmn.data.weather2k.cohort import Weather2kCohortParams, build_cohort
+from mmn.data.weather2k.cohort import build_cohort
 from mmn.data.weather2k.evidence import read_evidence
 from mmn.data.weather2k.generator import generate
+from mmn.data.weather2k.params import Weather2kCohortParams
 from mmn.data.weather2k.sources import STATION_PATTERNS, inspect
 from mmn.data.weather2k.tasks import TASKS
 from mmn.data.weather2k.variables import GROUPS
@@ -41,6 +42,7 @@ WEATHER2K = Dataset(
     inspect=inspect,
     build_cohort=build_cohort,
     read_evidence=read_evidence,
+    modes=("clean", "published"),
     cohort_defaults=Weather2kCohortParams(),
     training_defaults={
         "batch_size": 128,
@@ -55,6 +57,7 @@ WEATHER2K = Dataset(
     autoencoded=True,
     # The missingness experiment removes a modality in one class; no task here has classes.
     missingness=None,
+    binarise="mmn.data.weather2k.binarised:binarise",
     generate=generate,
     citation="Zhu et al., Weather2K: A Multivariate Spatio-Temporal Benchmark Dataset for Meteorological "
     "Forecasting Based on Real-Time Observation Data from Ground Weather Stations, AISTATS 2023 (PMLR 206).",

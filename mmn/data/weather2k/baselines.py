@@ -1,14 +1,16 @@
 """Rules that need no model, at the read-out after step 23: a model that loses to one of them is reported as losing.
 
-persistence: the last known value of the input window. diurnal persistence: the value at the target's hour of the last
-day; as all leads are whole days it differs only where the last hour is missing. Fitted on a fold's training items and
-given for its validation and test items: ridge on the 24-hour window; geography only (k-NN on the great circle, ridge),
-which shows how much is interpolation in space; and, for a forecast with a year or more of training hours, climatology
-(harmonics of the year and the day, plus position) and its damped-anomaly persistence.
+Fitted on nothing: persistence (the last known value of the input window) and diurnal persistence (the value at the
+target's hour of the last day; as all leads are whole days it differs only where the last hour is missing).
+Fitted on a fold's training items, and given for its validation and test items: the training mean; ridge and gradient
+boosting on the flattened 24-hour window with position and calendar; geography only (ridge, and k-NN on the great
+circle), which shows how much is interpolation in space; and, where time is held out and training spans a year,
+climatology and its damped-anomaly persistence (`climatology.py`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,38 +18,46 @@ import pandas as pd
 
 from mmn.data.cohort import Cohort, empty_baselines
 from mmn.data.scaling import fit_scaler
+from mmn.data.weather2k import climatology
 from mmn.data.weather2k.series import StationSeries
-from mmn.data.weather2k.tasks import FORECASTS, INPUT_HOURS, READ_STEP, Forecast
-from mmn.data.weather2k.variables import BY_NAME, COORDINATES
+from mmn.data.weather2k.tasks import FORECASTS, INPUT_HOURS, READ_STEP
+from mmn.data.weather2k.units import wind_components
+from mmn.data.weather2k.variables import BY_NAME, COORDINATES, WINDS
 
 if TYPE_CHECKING:
     from sklearn.linear_model import Ridge
 
+NAMES = (
+    "training mean", "persistence", "diurnal persistence", "climatology", "damped anomaly", "ridge on 24 h",
+    "gradient boosting on 24 h", "geography k-NN", "geography ridge",
+)  # fmt: skip
 _NEIGHBOURS = 5
 _RIDGE_PENALTIES = (10.0, 100.0, 1_000.0, 10_000.0)
 _CLIMATOLOGY_DAYS = 365
-_DIRECTIONS = ("wd", "mwd")  # circular: a linear rule cannot use degrees
+# Beyond it the fits hardly change, and memory would grow with the cohort.
+_MOST_ROWS = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How the folds were made. until_hour: the border of training hours, None where no time is held out.
+    known_stations: held-out items are of stations that train with their earlier hours."""
+
+    until_hour: int | None = None
+    known_stations: bool = False
+    gradient_boosting: bool = True
 
 
 def make_baselines(
-    series: StationSeries,
-    items: pd.DataFrame,
-    targets: dict[str, np.ndarray],
-    folds: pd.DataFrame,
-    *,
-    chronological: bool,
+    series: StationSeries, items: pd.DataFrame, targets: dict[str, np.ndarray], folds: pd.DataFrame, setting: Setting
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
     """The table of `Cohort.baselines`, in the targets' physical units, and notes.
 
     A rule that cannot tell gives no row; one that leaves a variable's physical range is held at its end.
     """
-    names = tuple(name for name in series.variables if name not in (*COORDINATES, *_DIRECTIONS))
-    hours = items["start_hour"].to_numpy()[:, None] + np.arange(INPUT_HOURS)
-    window, _ = series.take(items["station_index"].to_numpy(), hours, names)
-    window = window.astype(np.float64)
-    last = {
-        name: _last_known(window[:, :, names.index(name)]) for name in {FORECASTS[task].variable for task in targets}
-    }
+    window, names = _windows(series, items)
+    variables = {FORECASTS[task].variable for task in targets}
+    last = {name: _last_known(window[:, :, names.index(name)]) for name in variables}
     keys = items["item"].to_numpy()
     frames, notes = [], []
     for task in targets:
@@ -57,42 +67,87 @@ def make_baselines(
     positions = _positions(items)
     if positions is None:
         notes.append("No baseline of geography only: not every station has a position.")
-    cohort = Cohort(items=items, targets=targets, folds=folds, num_steps=INPUT_HOURS)
     features = [window.reshape(len(items), -1)]
     if positions is not None:
-        features.append(positions)
-    if chronological:
-        features.append(_harmonics(items["prediction_time"]))
+        features.append(positions.astype(np.float32))
+    if setting.until_hour is not None:
+        features.append(climatology.harmonics(items["prediction_time"]).astype(np.float32))
     flat = np.concatenate(features, axis=1)
+    cohort = Cohort(items=items, targets=targets, folds=folds, num_steps=INPUT_HOURS)
+    fitted: dict[bytes, dict[str, dict[str, np.ndarray]]] = {}
     for fold in range(cohort.num_folds):
         train, validation, test = (cohort.rows(fold, split) for split in ("train", "validation", "test"))
         held_out = np.sort(np.concatenate([validation, test]))
-        seasons = chronological and _days(items, train) >= _CLIMATOLOGY_DAYS
-        if chronological and not seasons:
-            notes.append(
-                f"No climatology in fold {fold}: its training hours span {_days(items, train)} days, a year is needed."
-            )
-        scaled = fit_scaler(flat[train], "standard")(flat).astype(np.float64)
-        for task, target in targets.items():
-            at_read = target[:, -1] if target.ndim == 2 else target
-            fit = train[~np.isnan(at_read[train])]
-            if len(fit) < 2:
-                notes.append(f"No fitted baseline of {task} in fold {fold}: {len(fit)} training targets are known.")
-                continue
-            given = {"ridge on 24 h": _ridge(scaled, at_read, fit, validation)[held_out]}
-            if positions is not None:
-                given["geography k-NN"] = _nearest_stations(items, at_read, fit, held_out)
-                place = fit_scaler(positions[fit], "standard")(positions).astype(np.float64)
-                given["geography ridge"] = _new_ridge(1.0).fit(place[fit], at_read[fit]).predict(place[held_out])
-            if seasons:
-                given |= _climatology(
-                    items, target, last[FORECASTS[task].variable], FORECASTS[task], positions, train, held_out
-                )
+        # Folds that differ in their test items alone have one fit.
+        key = train.tobytes() + b"|" + validation.tobytes()
+        if key not in fitted:
+            fitted = {key: _fit(series, items, targets, flat, last, positions, train, validation, setting, notes)}
+        for task, given in fitted[key].items():
+            bounds = BY_NAME[FORECASTS[task].variable]
             for baseline, prediction in given.items():
-                bounds = BY_NAME[FORECASTS[task].variable]
-                frames.append(_rows(keys[held_out], task, baseline, fold, np.clip(prediction, bounds.low, bounds.high)))
+                held = np.clip(prediction[held_out], bounds.low, bounds.high)
+                frames.append(_rows(keys[held_out], task, baseline, fold, held))
     table = pd.concat(frames, ignore_index=True).astype(empty_baselines().dtypes.to_dict())
-    return table, tuple(notes)
+    return table, tuple(dict.fromkeys(notes))
+
+
+def _fit(
+    series: StationSeries, items: pd.DataFrame, targets: dict[str, np.ndarray], flat: np.ndarray,
+    last: dict[str, np.ndarray], positions: np.ndarray | None, train: np.ndarray, validation: np.ndarray,
+    setting: Setting, notes: list[str],
+) -> dict[str, dict[str, np.ndarray]]:  # fmt: skip
+    """task -> baseline -> (N,) predictions, fitted on `train`; `validation` chooses a penalty or a number of rounds."""
+    scaled = fit_scaler(flat[train], "standard")(flat)
+    seasons = setting.until_hour is not None and _days(items, train) >= _CLIMATOLOGY_DAYS
+    if setting.until_hour is not None and not seasons:
+        notes.append(f"No climatology: the training hours of a fold span {_days(items, train)} days, a year is needed.")
+    if len(train) > _MOST_ROWS:
+        notes.append(f"Ridge and gradient boosting were fitted on {_MOST_ROWS} evenly spaced training items of a fold.")
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for task, target in targets.items():
+        at_read = target[:, -1] if target.ndim == 2 else target
+        fit, judge = train[~np.isnan(at_read[train])], validation[~np.isnan(at_read[validation])]
+        if len(fit) < 2:
+            notes.append(f"No fitted baseline of {task} in a fold: {len(fit)} training targets are known.")
+            continue
+        some = fit[:: -(-len(fit) // _MOST_ROWS)]
+        given = {
+            "training mean": np.full(len(items), at_read[fit].mean()),
+            "ridge on 24 h": _ridge(scaled, at_read, some, judge),
+        }
+        if setting.gradient_boosting:
+            given["gradient boosting on 24 h"] = _boosting(flat, at_read, some, judge)
+        if positions is not None:
+            given["geography k-NN"] = _nearest_stations(items, at_read, fit)
+            place = fit_scaler(positions[fit], "standard")(positions).astype(np.float64)
+            given["geography ridge"] = _new_ridge(1.0).fit(place[fit], at_read[fit]).predict(place)
+        if seasons:
+            forecast, now = FORECASTS[task], last[FORECASTS[task].variable]
+            if setting.known_stations:
+                assert setting.until_hour is not None
+                given |= climatology.of_stations(series, items, forecast, now, at_read, train, setting.until_hour)
+            else:
+                given |= climatology.of_other_places(items, target, now, forecast, positions, train)
+        found[task] = given
+    return found
+
+
+def _windows(series: StationSeries, items: pd.DataFrame) -> tuple[np.ndarray, list[str]]:
+    """float32 (N, 24, V) and the V names: the input windows without positions, directions as components."""
+    names = tuple(name for name in series.variables if name not in COORDINATES)
+    hours = items["start_hour"].to_numpy()[:, None] + np.arange(INPUT_HOURS)
+    taken, _ = series.take(items["station_index"].to_numpy(), hours, names)
+    columns: dict[str, np.ndarray] = {}
+    for position, name in enumerate(names):
+        if name in WINDS:
+            # Circular: a linear rule cannot use degrees. Without its speed a direction says nothing.
+            if WINDS[name] in names:
+                speed = taken[..., names.index(WINDS[name])]
+                parts = wind_components(taken[..., position], speed, name)
+                columns |= {part: values for part, values in parts.items() if not part.endswith("_calm")}
+        else:
+            columns[name] = taken[..., position]
+    return np.stack(list(columns.values()), axis=-1).astype(np.float32), list(columns)
 
 
 def _rows(items: np.ndarray, task: str, baseline: str, fold: int, prediction: np.ndarray) -> pd.DataFrame:
@@ -103,10 +158,10 @@ def _rows(items: np.ndarray, task: str, baseline: str, fold: int, prediction: np
 
 
 def _last_known(values: np.ndarray) -> np.ndarray:
-    """values (N, T) -> (N,) the last that is not NaN; NaN where there is none."""
+    """values (N, T) -> float64 (N,) the last that is not NaN; NaN where there is none."""
     known = ~np.isnan(values)
     position = values.shape[1] - 1 - known[:, ::-1].argmax(axis=1)
-    return np.take_along_axis(values, position[:, None], axis=1)[:, 0]
+    return np.take_along_axis(values, position[:, None], axis=1)[:, 0].astype(np.float64)
 
 
 def _positions(items: pd.DataFrame) -> np.ndarray | None:
@@ -120,10 +175,13 @@ def _days(items: pd.DataFrame, rows: np.ndarray) -> int:
     return int((times.max() - times.min()) / pd.Timedelta(days=1))
 
 
-def _ridge(scaled: np.ndarray, target: np.ndarray, fit: np.ndarray, validation: np.ndarray) -> np.ndarray:
+def _ridge(scaled: np.ndarray, target: np.ndarray, fit: np.ndarray, judge: np.ndarray) -> np.ndarray:
     """Predictions for all rows; the penalty is the one of smallest validation error."""
-    judge = validation[~np.isnan(target[validation])]
-    candidates = [_new_ridge(penalty).fit(scaled[fit], target[fit]).predict(scaled) for penalty in _RIDGE_PENALTIES]
+    x, y = scaled[fit].astype(np.float64), target[fit]
+    candidates = []
+    for penalty in _RIDGE_PENALTIES:
+        model = _new_ridge(penalty).fit(x, y)
+        candidates.append(scaled @ model.coef_ + model.intercept_)
     if not len(judge):
         return candidates[1]
     return min(candidates, key=lambda prediction: float(np.mean((prediction[judge] - target[judge]) ** 2)))
@@ -136,52 +194,29 @@ def _new_ridge(penalty: float) -> Ridge:
     return Ridge(alpha=penalty)
 
 
-def _nearest_stations(items: pd.DataFrame, target: np.ndarray, fit: np.ndarray, held_out: np.ndarray) -> np.ndarray:
+def _boosting(flat: np.ndarray, target: np.ndarray, fit: np.ndarray, judge: np.ndarray) -> np.ndarray:
+    """Boosted trees, which read NaN as it is; as many rounds as have the smallest validation error."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    # scikit-learn cannot bin a column that is never known (the hours between 3-hourly records).
+    low, high = np.nan_to_num(flat[fit], nan=np.inf).min(axis=0), np.nan_to_num(flat[fit], nan=-np.inf).max(axis=0)
+    flat = flat[:, high > low]
+    model = HistGradientBoostingRegressor(
+        max_iter=60, max_leaf_nodes=15, max_bins=63, l2_regularization=1.0, early_stopping=False, random_state=0
+    ).fit(flat[fit], target[fit])
+    best = model.n_iter_ - 1
+    if len(judge):
+        errors = [np.mean((said - target[judge]) ** 2) for said in model.staged_predict(flat[judge])]
+        best = int(np.argmin(errors))
+    return next(said for stage, said in enumerate(model.staged_predict(flat)) if stage == best)
+
+
+def _nearest_stations(items: pd.DataFrame, target: np.ndarray, fit: np.ndarray) -> np.ndarray:
     """The mean of the nearest training stations' mean targets."""
     from sklearn.neighbors import NearestNeighbors
 
     known = items.iloc[fit].assign(target=target[fit]).groupby("station")[["lat", "lon", "target"]].mean()
     search = NearestNeighbors(n_neighbors=min(_NEIGHBOURS, len(known)), metric="haversine", algorithm="ball_tree")
     search.fit(np.radians(known[["lat", "lon"]].to_numpy()))
-    _, nearest = search.kneighbors(np.radians(items[["lat", "lon"]].to_numpy()[held_out]))
+    _, nearest = search.kneighbors(np.radians(items[["lat", "lon"]].to_numpy()))
     return known["target"].to_numpy()[nearest].mean(axis=1)
-
-
-def _harmonics(times: pd.Series | pd.DatetimeIndex) -> np.ndarray:
-    """(N, 12): two harmonics of the year, two of the day, and how the day's first changes over the year's first."""
-    index = pd.DatetimeIndex(times)
-    year = 2 * np.pi * (index.dayofyear.to_numpy() + index.hour.to_numpy() / 24) / 365.25
-    day = 2 * np.pi * index.hour.to_numpy() / 24
-    annual, daily = [np.cos(year), np.sin(year)], [np.cos(day), np.sin(day)]
-    higher = [np.cos(2 * year), np.sin(2 * year), np.cos(2 * day), np.sin(2 * day)]
-    return np.stack([*annual, *daily, *higher, *(a * d for a in annual for d in daily)], axis=1)
-
-
-def _climatology(
-    items: pd.DataFrame, target: np.ndarray, last: np.ndarray, forecast: Forecast, positions: np.ndarray | None,
-    train: np.ndarray, held_out: np.ndarray,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Climatology at the target's hour; and it plus the share of the last hour's anomaly that training items keep."""
-    now = pd.DatetimeIndex(items["prediction_time"])
-
-    def at(shift_hours: int, rows: np.ndarray) -> np.ndarray:
-        calendar = _harmonics(now[rows] + pd.Timedelta(hours=shift_hours))
-        place = np.zeros((len(rows), 0)) if positions is None else positions[rows] / (10.0, 10.0, 1000.0)
-        return np.concatenate([calendar, place], axis=1)
-
-    steps = range(INPUT_HOURS) if target.ndim == 2 else [READ_STEP]
-    series = target if target.ndim == 2 else target[:, None]
-    x = np.concatenate([at(forecast.lead_hours - READ_STEP + step, train) for step in steps])
-    y = series[train].T.reshape(-1)
-    known = ~np.isnan(y)
-    model = _new_ridge(1e-3).fit(x[known], y[known])
-    everyone = np.arange(len(items))
-    expected = model.predict(at(forecast.lead_hours, everyone))
-    anomaly_now = last - model.predict(at(0, everyone))
-    anomaly_then = series[:, -1] - expected
-    both = train[~np.isnan(anomaly_now[train]) & ~np.isnan(anomaly_then[train])]
-    kept = float((anomaly_now[both] @ anomaly_then[both]) / max(anomaly_now[both] @ anomaly_now[both], 1e-9))
-    return {
-        "climatology": expected[held_out],
-        "damped anomaly": (expected + kept * anomaly_now)[held_out],
-    }

@@ -83,6 +83,8 @@ PRSA_BEIJING = ColumnMap(
         "wd": ("wd", "16 points"),
         "ws": ("WSPM", "m/s"),
     },
+    # Not part of the data set: whoever knows the positions may lay this table beside the others.
+    coordinates=Coordinates(file="coordinates.csv", station="station"),
     notes=("Beijing's sites take their weather from the nearest weather station; several share one.",),
 )
 NYCFLIGHTS = ColumnMap(

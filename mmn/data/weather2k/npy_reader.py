@@ -31,7 +31,8 @@ def open_array(path: Path) -> np.ndarray:
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def read_npy(path: Path) -> StationSeries:
+def read_npy(path: Path, numbers_file: Path | None = None) -> StationSeries:
+    """numbers_file: `idx2stat.txt`, where it is there."""
     values = open_array(path)
     layout, names, hours_per_record = _LAYOUTS[values.shape[1]]
     notes: tuple[str, ...] = ()
@@ -48,6 +49,7 @@ def read_npy(path: Path) -> StationSeries:
         start=START - pd.Timedelta(hours=hours_per_record - 1),
         values=values,
         hours_per_record=hours_per_record,
+        numbers=read_numbers(numbers_file, values.shape[0]) if numbers_file else None,
         notes=notes,
     )
 
@@ -55,6 +57,22 @@ def read_npy(path: Path) -> StationSeries:
 def station_names(num_stations: int) -> tuple[str, ...]:
     """S0000, S0001, ...: the array knows its stations by position only."""
     return tuple(f"S{position:04d}" for position in range(num_stations))
+
+
+def read_numbers(path: Path, num_stations: int) -> tuple[str, ...]:
+    """The stations' numbers in the observing network, by place in the array: two columns, place and number.
+
+    Raises ContractError where a place is missing or repeated: the file is not the array's.
+    """
+    words = path.read_text(encoding="utf-8-sig").replace(",", " ").replace(":", " ").split()
+    pairs = dict(zip(words[::2], words[1::2], strict=False))
+    numbers = tuple(pairs.get(str(place), "") for place in range(num_stations))
+    if len(words) != 2 * num_stations or not all(numbers):
+        raise ContractError(
+            f"{path}: {len(pairs)} pairs of place and number for {num_stations} stations, or places that are not 0 to "
+            f"{num_stations - 1}. It belongs to another array; remove it, or restore the right one."
+        )
+    return numbers
 
 
 def describe(path: Path) -> tuple[str, tuple[str, ...], int]:

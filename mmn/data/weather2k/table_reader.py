@@ -1,7 +1,7 @@
 """Hourly station tables (csv, csv.gz) through a column map: one clock for all stations, units and derived variables.
 
 Derived where the table does not give them: relative humidity and vapour pressure from the dewpoint (Magnus), rain sums
-from hourly rain (known only where every hour of the sum is). Calm hours get direction 0, as in Weather2K.
+from hourly rain (known only where every hour of the sum is). Calm hours get direction 0, north 360, as in Weather2K.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from mmn.data.manifest import open_text
 from mmn.data.weather2k.column_maps import ColumnMap
 from mmn.data.weather2k.series import StationSeries
 from mmn.data.weather2k.units import COMPASS, COMPASS_UNIT, convert, relative_humidity, saturation_pressure
-from mmn.data.weather2k.variables import BY_NAME, CALM_SPEED, COORDINATES, RAIN_HOURS, V1_ORDER
+from mmn.data.weather2k.variables import BY_NAME, CALM_SPEED, COORDINATES, RAIN_HOURS, V1_ORDER, WINDS
 
 _MAX_HOURS = 400_000  # 45 years: a wrong year would otherwise ask for terabytes
-_BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError)
+_CALM = np.float32(CALM_SPEED)
+BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError)
 
 
 def read_header(path: Path) -> tuple[str, ...]:
     try:
         with open_text(path) as stream:
             line = stream.readline()
-    except _BROKEN as error:
+    except BROKEN as error:
         raise RawFileError(f"{path}: not readable ({error}). Download it again and compare its checksum.") from error
     return tuple(name.strip().strip('"') for name in line.rstrip("\r\n").split(","))
 
@@ -102,13 +103,13 @@ def _read_table(path: Path, column_map: ColumnMap, quarantined: dict[str, int]) 
     try:
         table = pd.read_csv(path, usecols=columns, dtype=dict.fromkeys(texts, "str"), encoding="utf-8-sig",
                             low_memory=False)  # fmt: skip
-    except _BROKEN as error:
+    except BROKEN as error:
         raise RawFileError(f"{path}: the file was cut short or is damaged ({error}). Download it again.") from error
     except pd.errors.ParserError as error:
         raise RawFileError(f"{path}: not a sound csv ({str(error).strip()}).") from error
     if table.empty:
         raise RawFileError(f"{path}: a header and no row. Download it again, or remove it.")
-    rows = {"station": _stations(table, path, column_map), "time": _times(table, time_columns, path)}
+    rows = {"station": _stations(table, path, column_map), "time": parse_times(table, time_columns, path)}
     for name, (column, unit) in column_map.variables.items():
         rows[name] = _numbers(table[column], name, unit, f"{path}: column '{column}'", quarantined)
     return pd.DataFrame(rows)
@@ -123,7 +124,7 @@ def _stations(table: pd.DataFrame, path: Path, column_map: ColumnMap) -> pd.Seri
     return stations
 
 
-def _times(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> pd.Series:
+def parse_times(table: pd.DataFrame, columns: tuple[str, ...], path: Path) -> pd.Series:
     """Full hours; a stamp with a zone becomes UTC, one without keeps its clock."""
     if len(columns) == 1:
         times = pd.to_datetime(table[columns[0]], utc=True, errors="coerce", format="ISO8601").dt.tz_localize(None)
@@ -174,10 +175,12 @@ def _refuse_repeated(rows: pd.DataFrame, column_map: ColumnMap) -> None:
 
 
 def _mark_calm(values: np.ndarray, variables: tuple[str, ...]) -> None:
-    for direction, speed in (("wd", "ws"), ("mwd", "mws")):
+    """0 for calm, and for calm alone: a wind from direction 0 comes from the north, which is 360."""
+    for direction, speed in WINDS.items():
         if {direction, speed} <= set(variables):
-            calm = values[:, variables.index(speed)] <= np.float32(CALM_SPEED)
-            values[:, variables.index(direction)][calm] = 0.0
+            degrees, calm = values[:, variables.index(direction)], values[:, variables.index(speed)] <= _CALM
+            degrees[(degrees == 0) & ~calm] = 360.0
+            degrees[calm] = 0.0
 
 
 def _derive(values: np.ndarray, variables: tuple[str, ...], given: set[str]) -> None:

@@ -1,4 +1,4 @@
-"""Units in, Weather2K's units out; and humidity from dewpoint. Whatever cannot be converted is refused by name."""
+"""Units in, Weather2K's units out; humidity from dewpoint; wind as a vector. What cannot be converted is refused."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from mmn.data.errors import ContractError
+from mmn.data.weather2k.variables import CALM_SPEED
 
 _CONVERSIONS: dict[tuple[str, str], Callable[[np.ndarray], np.ndarray]] = {
     ("°F", "°C"): lambda x: (x - 32.0) / 1.8,
@@ -51,3 +52,17 @@ def relative_humidity(temperature: np.ndarray, dewpoint: np.ndarray) -> np.ndarr
     """°C, °C -> %. A dewpoint up to 0.2 °C above the temperature is rounding and gives 100; beyond that NaN."""
     humidity = np.minimum(100.0 * saturation_pressure(dewpoint) / saturation_pressure(temperature), 100.0)
     return np.where(dewpoint > temperature + 0.2, np.nan, humidity)
+
+
+def wind_components(direction: np.ndarray, speed: np.ndarray, prefix: str) -> dict[str, np.ndarray]:
+    """degrees, m/s -> components of where the wind comes from (north wind of 5: 0 from east, 5 from north), calm.
+
+    Calm needs no direction. A wind of unknown direction has unknown components, and is known not to be calm.
+    """
+    calm = speed <= np.float32(CALM_SPEED)
+    angle = np.radians(direction.astype(np.float64))
+    return {
+        f"{prefix}_from_east": np.where(calm, 0.0, speed * np.sin(angle)),
+        f"{prefix}_from_north": np.where(calm, 0.0, speed * np.cos(angle)),
+        f"{prefix}_calm": np.where(np.isnan(speed), np.nan, calm.astype(np.float64)),
+    }

@@ -64,10 +64,12 @@ V1_ORDER = tuple(variable.name for variable in VARIABLES)
 # The adjusted open release of 2025: 3-hourly, without dewpoint, vapour pressure, visibility and soil temperature.
 V2_ORDER = ("lat", "lon", "alt", "ap", "t", "mxt", "mnt", "rh", "p3", "wd", "ws", "mwd", "mws")
 
-# Undocumented in Weather2K. The first line are codes of the Chinese meteorological archive, the second common habits.
-MISSING_CODES = (32744.0, 32766.0, 999990.0, 999998.0, 999999.0,
-                 -999.0, -9999.0, -99999.0, 9999.0, 99999.0)  # fmt: skip
+# Undocumented in Weather2K. The archive's codes (China's; 999990 is a trace of rain) are codes wherever they stand,
+# also within the range of visibility; the habits of others only where a value lies outside its range.
+ARCHIVE_CODES = (32744.0, 32766.0, 999990.0, 999998.0, 999999.0)
+MISSING_CODES = (*ARCHIVE_CODES, -999.0, -9999.0, -99999.0, 9999.0, 99999.0)
 CALM_SPEED = 0.2  # m/s; at or below it Weather2K writes direction 0
+WINDS = {"wd": "ws", "mwd": "mws"}  # direction -> speed
 
 
 def names_of_group(group: str, available: tuple[str, ...] = V1_ORDER) -> tuple[str, ...]:

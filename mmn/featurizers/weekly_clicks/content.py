@@ -14,21 +14,19 @@ def planned_by_cell(log: Log, planned: np.ndarray) -> np.ndarray:
 
 def touched_now(log: Log, schedule: Schedule) -> np.ndarray:
     """Mask of clicks on what is scheduled in the very week."""
-    return (log.content >= 0) & (_week(log, schedule) == log.week)
+    return schedule.week[log.planned] == log.week
 
 
 def alignment(log: Log, schedule: Schedule) -> np.ndarray:
     """Share of the week's planned things that were touched in it; NaN where none is planned."""
-    touched = log.cell[log.distinct(touched_now(log, schedule))]
+    ordered, first = log.by_content, log.first_of_content
+    touched = ordered.cell[first[touched_now(ordered, schedule)[first]]]
     return divide(np.bincount(touched, minlength=log.num_cells), planned_by_cell(log, schedule.num_by_week))
 
 
 def anticipation(log: Log, schedule: Schedule) -> np.ndarray:
     """Share of what is planned for later weeks that was touched already; NaN where nothing is left, as in the last."""
-    later = (log.content >= 0) & (_week(log, schedule) > log.week)
-    touched = log.cell[log.distinct(later)]
+    ordered, first = log.by_content, log.first_of_content
+    later = schedule.week[ordered.planned] > ordered.week
+    touched = ordered.cell[first[later[first]]]
     return divide(np.bincount(touched, minlength=log.num_cells), planned_by_cell(log, schedule.num_later))
-
-
-def _week(log: Log, schedule: Schedule) -> np.ndarray:
-    return np.append(schedule.week, -1)[log.content]

@@ -13,7 +13,7 @@ from typing import Literal
 @dataclass(frozen=True)
 class Feature:
     """One column. leaky: makes task 5's target, so never an input by default. degenerate: why it says nothing when it
-    is computed for one week; clean mode leaves it out."""
+    is computed for one week; clean mode leaves it out, compat mode keeps it."""
 
     name: str
     source: Literal["B", "C", "L", "M"]
@@ -74,11 +74,11 @@ FEATURES: tuple[Feature, ...] = (
 )
 
 
-def columns(modality: str, session_features: str, leaky: bool) -> tuple[str, ...]:
-    """The names of a modality's columns in clean mode, in order. `session_features`: see `WeeklyClicksParams`."""
-    streams = {modality, "session"} if session_features == "both_recomputed" or modality == "video" else {modality}
+def columns(modality: str, session_features: str, leaky: bool, mode: str = "clean") -> tuple[str, ...]:
+    """The names of a modality's columns, in order. See `WeeklyClicksParams`."""
+    streams = {modality, "session"} if session_features in ("both_recomputed", modality) else {modality}
     return tuple(
         feature.name
         for feature in FEATURES
-        if feature.stream in streams and not feature.degenerate and (leaky or not feature.leaky)
+        if feature.stream in streams and (mode == "compat" or not feature.degenerate) and (leaky or not feature.leaky)
     )

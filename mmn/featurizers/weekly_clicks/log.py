@@ -5,25 +5,22 @@ Nothing here loops over students: a feature is a mask over clicks, and a sum, me
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from mmn.data.evidence import ClickEvidence
+from mmn.data.evidence import CLICK_STREAMS, CLICK_TYPES, ClickBlock
 
 MIN_GAP_SECONDS, MAX_GAP_SECONDS = 1.0, 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """What is planned, one stream: content id -> position; arrays by position.
+    """What is planned of one stream. Arrays (S + 1,) by row of the whole schedule, and a last one for "not planned":
+    week, -1 for it and for the other stream's; date and duration in seconds (Unix; NaN = unknown)."""
 
-    week; date and duration in seconds (Unix; NaN = unknown). num_by_week: (T,) planned.
-    """
-
-    content: pd.Index
     week: np.ndarray
     date: np.ndarray
     duration: np.ndarray
@@ -31,7 +28,8 @@ class Schedule:
 
     @cached_property
     def num_by_week(self) -> np.ndarray:
-        return np.bincount(self.week, minlength=self.num_weeks).astype(float)
+        """(T,)"""
+        return np.bincount(self.week[self.week >= 0], minlength=self.num_weeks).astype(float)
 
     @cached_property
     def num_later(self) -> np.ndarray:
@@ -41,42 +39,51 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """The clicks of chosen streams, sorted by cell (student * T + week), then time.
+    """The clicks of chosen streams, sorted by cell (student * T + week), then time; arrays (E,).
 
-    time: Unix s. event: event_type codes into `types`. content: position in `planned` of its stream, -1 = not there.
-    content_id: an integer per thing clicked on, planned or not. facts: the other fields, NaN = none.
+    time: Unix s. stream, event: codes as in `ClickBlock`. content: row of the schedule; from `num_scheduled` on,
+    something else; -1 = not said. The rest: as `ClickBlock.facts`, NaN = none.
     """
 
     num_students: int
     num_weeks: int
+    num_scheduled: int
     cell: np.ndarray
     time: np.ndarray
     stream: np.ndarray
     event: np.ndarray
-    types: tuple[str, ...]
     content: np.ndarray
-    content_id: np.ndarray
-    facts: dict[str, np.ndarray]
+    current_time: np.ndarray
+    old_time: np.ndarray
+    new_time: np.ndarray
+    new_speed: np.ndarray
 
     @property
     def num_cells(self) -> int:
         return self.num_students * self.num_weeks
 
-    @property
+    @cached_property
     def week(self) -> np.ndarray:
         return self.cell % self.num_weeks
 
+    @cached_property
+    def planned(self) -> np.ndarray:
+        """The row of the schedule, and its last one ("not planned") for what is not there."""
+        inside = (self.content >= 0) & (self.content < self.num_scheduled)
+        return np.where(inside, self.content, self.num_scheduled)
+
     def is_type(self, *names: str) -> np.ndarray:
-        return np.isin(self.event, [code for code, name in enumerate(self.types) if name in names])
+        mask = np.array([name in names for name in CLICK_TYPES])
+        return mask[self.event]
+
+    def is_stream(self, name: str) -> np.ndarray:
+        return self.stream == CLICK_STREAMS.index(name)
 
     def take(self, rows: np.ndarray) -> Log:
         """A mask or an order of clicks; an order must keep cells together."""
-        facts = {name: values[rows] for name, values in self.facts.items()}
-        return Log(
-            num_students=self.num_students, num_weeks=self.num_weeks, types=self.types, facts=facts,
-            cell=self.cell[rows], time=self.time[rows], stream=self.stream[rows], event=self.event[rows],
-            content=self.content[rows], content_id=self.content_id[rows],
-        )  # fmt: skip
+        whole = {name: getattr(self, name) for name in ("num_students", "num_weeks", "num_scheduled")}
+        parts = {field.name: getattr(self, field.name)[rows] for field in fields(Log) if field.name not in whole}
+        return Log(**whole, **parts)
 
     @cached_property
     def gap(self) -> np.ndarray:
@@ -95,13 +102,26 @@ class Log:
     def next_is_same_content(self) -> np.ndarray:
         """Whether the next click of the cell is on the same thing; False at the last."""
         same = np.zeros(len(self.cell), dtype=bool)
-        same[:-1] = (self.cell[1:] == self.cell[:-1]) & (self.content_id[1:] == self.content_id[:-1])
+        same[:-1] = (self.cell[1:] == self.cell[:-1]) & (self.content[1:] == self.content[:-1])
         return same
 
     @cached_property
+    def content_order(self) -> np.ndarray:
+        """The order in which the clicks on one thing in one cell are together, each in time order."""
+        key = self.cell.astype("int64") * (int(self.content.max(initial=-1)) + 2) + self.content + 1
+        return np.argsort(key, kind="stable")
+
+    @cached_property
     def by_content(self) -> Log:
-        """The same clicks, those of one thing in one cell together, in time order."""
-        return self.take(np.lexsort((np.arange(len(self.cell)), self.content_id, self.cell)))
+        return self.take(self.content_order)
+
+    @cached_property
+    def first_of_content(self) -> np.ndarray:
+        """Positions, in `by_content`, of the first click on each thing in each cell."""
+        ordered = self.by_content
+        new = np.ones(len(ordered.cell), dtype=bool)
+        new[1:] = ~ordered.next_is_same_content[:-1]
+        return np.flatnonzero(new)
 
     def count(self, mask: np.ndarray | None = None) -> np.ndarray:
         """(N*T,) clicks by cell."""
@@ -111,16 +131,6 @@ class Log:
     def total(self, values: np.ndarray) -> np.ndarray:
         """(N*T,) sum by cell; NaN is skipped."""
         return np.bincount(self.cell, weights=np.nan_to_num(values), minlength=self.num_cells)
-
-    def distinct(self, mask: np.ndarray, *more: np.ndarray) -> np.ndarray:
-        """Indices of the first click of each distinct (cell, content, *more) among `mask`."""
-        rows = np.flatnonzero(mask)
-        keys = (*(key[rows] for key in reversed(more)), self.content[rows], self.cell[rows])
-        rows_sorted = rows[np.lexsort((rows, *keys))]
-        ordered = [key[rows_sorted] for key in (self.cell, self.content, *more)]
-        new = np.ones(len(rows_sorted), dtype=bool)
-        new[1:] = np.any([key[1:] != key[:-1] for key in ordered], axis=0)
-        return rows_sorted[new]
 
 
 def mean_and_std(cell: np.ndarray, values: np.ndarray, num_cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -140,40 +150,28 @@ def divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
         return np.where(bottom > 0, top / bottom, np.nan)
 
 
-def make_schedule(evidence: ClickEvidence, stream: str) -> Schedule:
-    rows = evidence.schedule[evidence.schedule["stream"] == stream]
+def make_schedule(schedule: pd.DataFrame, stream: str, num_weeks: int) -> Schedule:
+    mine = (schedule["stream"] == stream).to_numpy()
     return Schedule(
-        content=pd.Index(rows["content"]),
-        week=rows["week"].to_numpy(dtype="int64"),
-        date=unix_seconds(rows["date"]),
-        duration=rows["duration"].to_numpy(dtype="float64"),
-        num_weeks=evidence.num_weeks,
+        week=np.append(np.where(mine, schedule["week"].to_numpy(dtype="int64"), -1), -1),
+        date=np.append(unix_seconds(schedule["date"]), np.nan),
+        duration=np.append(schedule["duration"].to_numpy(dtype="float64"), np.nan),
+        num_weeks=num_weeks,
     )
 
 
-def make_log(evidence: ClickEvidence, items: np.ndarray) -> Log:
-    """All streams. Clicks of students who are not in `items` are left out."""
-    events = evidence.events
-    student = pd.Categorical(events["item"], categories=items).codes.astype("int64")
-    events, student = events[student >= 0], student[student >= 0]
-    cell = student * evidence.num_weeks + events["week"].to_numpy(dtype="int64")
-    time = unix_seconds(events["time"])
-    stream = events["stream"].astype("str").to_numpy(dtype=object)
-    event, types = pd.factorize(events["event_type"].astype("str"))
-    content = np.full(len(events), -1, dtype="int64")
-    content_id = np.full(len(events), -1, dtype="int64")
-    for name in ("video", "problem"):
-        mine = stream == name
-        ids = events["content"][mine]
-        content[mine] = make_schedule(evidence, name).content.get_indexer(ids)
-        content_id[mine] = pd.factorize(ids)[0] + 1 + content_id.max(initial=-1)
-    names = ("current_time", "old_time", "new_time", "new_speed")
-    facts = {name: events[name].to_numpy(dtype="float64") for name in names}
+def make_log(block: ClickBlock, num_scheduled: int, num_weeks: int) -> tuple[Log, np.ndarray]:
+    """All streams; and (n,) the place in the cohort of each of the log's students. A block without a click is that of
+    one silent student."""
+    students, student = np.unique(block.item, return_inverse=True) if len(block.item) else (np.array([0]), block.item)
+    cell = student * num_weeks + block.week
+    facts = {name: block.facts[name] for name in ("current_time", "old_time", "new_time", "new_speed")}
     log = Log(
-        num_students=len(items), num_weeks=evidence.num_weeks, cell=cell, time=time, stream=stream, event=event,
-        types=tuple(types), content=content, content_id=content_id, facts=facts,
+        num_students=len(students), num_weeks=num_weeks, num_scheduled=num_scheduled, cell=cell, time=block.time,
+        stream=block.stream, event=block.event, content=block.content, **facts,
     )  # fmt: skip
-    return log.take(np.lexsort((time, cell)))
+    in_order = (cell[1:] > cell[:-1]) | ((cell[1:] == cell[:-1]) & (block.time[1:] >= block.time[:-1]))
+    return (log if in_order.all() else log.take(np.lexsort((block.time, cell)))), students
 
 
 def unix_seconds(times: pd.Series) -> np.ndarray:

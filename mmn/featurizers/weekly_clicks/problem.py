@@ -12,7 +12,7 @@ def problem_features(log: Log, gaps: Log, problems: Schedule) -> dict[str, np.nd
     """log: the problem clicks. gaps: the clicks that end a gap in TotalTimeProblem (the problem clicks, or all)."""
     return {
         "TotalClicksProblem": log.count(),
-        "TotalTimeProblem": gaps.total(np.where(gaps.stream == "problem", gaps.valid_gap, 0.0)),
+        "TotalTimeProblem": gaps.total(np.where(gaps.is_stream("problem"), gaps.valid_gap, 0.0)),
         "CompetencyAnticipation": anticipation(log, problems),
         "StudentSpeed": speed(log),
     }
@@ -25,5 +25,5 @@ def speed(log: Log) -> np.ndarray:
     between = np.where(ordered.next_is_same_content, ordered.valid_gap, np.nan)
     timed = ordered.take(~np.isnan(between))
     one_each = np.ones(len(timed.cell), dtype=bool)
-    one_each[1:] = (timed.cell[1:] != timed.cell[:-1]) | (timed.content_id[1:] != timed.content_id[:-1])
+    one_each[1:] = (timed.cell[1:] != timed.cell[:-1]) | (timed.content[1:] != timed.content[:-1])
     return divide(ordered.total(between), timed.count(one_each))

@@ -39,20 +39,24 @@ def peak_hour(log: Log) -> np.ndarray:
 
 def daily_period(log: Log) -> np.ndarray:
     """Modulus of the Fourier sum, at one turn per 24 h, of the 0/1 activity per hour since the cell's first click."""
-    first = np.full(log.num_cells, np.inf)
-    np.minimum.at(first, log.cell, log.time)
-    hour = ((log.time - first[log.cell]) // _HOUR_SECONDS).astype("int64")
-    cell, hour = np.divmod(np.unique(log.cell * 1_000 + hour), 1_000)  # a week has 168 hours
-    angle = 2 * np.pi * hour / 24
-    real = np.bincount(cell, weights=np.cos(angle), minlength=log.num_cells)
-    imaginary = np.bincount(cell, weights=np.sin(angle), minlength=log.num_cells)
-    return np.where(np.isinf(first), np.nan, np.hypot(real, imaginary))
+    begins = np.ones(len(log.cell), dtype=bool)
+    begins[1:] = log.cell[1:] != log.cell[:-1]
+    at = np.flatnonzero(begins)
+    first = np.full(log.num_cells, np.nan)
+    first[log.cell[at]] = log.time[at]
+    hour = (log.time - first[log.cell]) // _HOUR_SECONDS
+    active = begins.copy()  # the first click of each hour: the log is in time order
+    active[1:] |= hour[1:] != hour[:-1]
+    angle = 2 * np.pi * hour[active] / 24
+    real = np.bincount(log.cell[active], weights=np.cos(angle), minlength=log.num_cells)
+    imaginary = np.bincount(log.cell[active], weights=np.sin(angle), minlength=log.num_cells)
+    return np.where(np.isnan(first), np.nan, np.hypot(real, imaginary))
 
 
 def longest_video(videos: Schedule) -> np.ndarray:
     """(T,) seconds; NaN where no video of known duration is scheduled: then the week is one session."""
     longest = np.full(videos.num_weeks, -np.inf)
-    known = ~np.isnan(videos.duration)
+    known = ~np.isnan(videos.duration) & (videos.week >= 0)
     np.maximum.at(longest, videos.week[known], videos.duration[known])
     return np.where(np.isinf(longest), np.nan, longest)
 

@@ -1,4 +1,4 @@
-"""The features of the video stream. All arrays are (N*T,) by cell; a cell without a video click is absent anyway."""
+"""The features of the video stream. All arrays are (N*T,) by cell."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _DAY_SECONDS = 86_400
 
 
 def video_features(log: Log, gaps: Log, videos: Schedule) -> dict[str, np.ndarray]:
-    """log: the video clicks. gaps: the clicks that end a gap in TotalTimeVideo (the video clicks, or all)."""
+    """Clean mode. log: the video clicks. gaps: the clicks that end a gap in TotalTimeVideo (those, or all)."""
     clicks = log.count()
     watched = alignment(log, videos)
-    features = {
+    return {
         "DelayLecture": delay(log, videos),
         "TotalClicksVideo": clicks,
-        "TotalTimeVideo": gaps.total(np.where(gaps.stream == "video", gaps.valid_gap, 0.0)),
+        "TotalTimeVideo": gaps.total(np.where(gaps.is_stream("video"), gaps.valid_gap, 0.0)),
         "TotalClicksVideoLoad": log.count(log.is_type("Video.Load")),
         "AvgWatchedWeeklyProp": watched,
         "AvgReplayedWeeklyProp": replayed(log, videos),
@@ -26,27 +26,59 @@ def video_features(log: Log, gaps: Log, videos: Schedule) -> dict[str, np.ndarra
         "FrequencyEventVideo": divide(clicks, _time_after(log.by_content, "Video.Play")),
         "ContentAlignment": watched,
         "ContentAnticipation": anticipation(log, videos),
+        # Of the video clicks: a denominator with problem clicks would carry the other modality.
+        **{name: divide(count, clicks) for name, count in event_counts(log).items()},
+        **_seek_lengths(log),
+        **_pauses(log),
+        **_speeding(log),
     }
-    # Of the video clicks: a denominator with problem clicks would carry the other modality.
-    for name in ("Load", "Play", "Pause", "Stop", "SpeedChange"):
-        features[f"FrequencyEvent{name}"] = divide(log.count(log.is_type(f"Video.{name}")), clicks)
-    return {**features, **_seeks(log, clicks), **_pauses(log), **_speeding(log)}
+
+
+def published(features: dict[str, np.ndarray], log: Log, everything: Log) -> dict[str, np.ndarray]:
+    """Clean features as the published library has them, its degenerate columns and all. everything: all clicks."""
+    clicks = everything.count()
+    shares = {name: np.nan_to_num(divide(count, clicks)) for name, count in event_counts(log).items()}
+    deviations = {
+        name.replace("Avg", "Std"): 0.0 * features[name]  # of one number: 0, or NaN where that is not known
+        for name in ("AvgWatchedWeeklyProp", "AvgReplayedWeeklyProp", "AvgInterruptedWeeklyProp")
+    }
+    return {
+        **features,
+        **shares,
+        **deviations,
+        "TotalClicksVideoConati": features["TotalClicksVideo"],
+        # Its event name is written in title case there and never matches.
+        "FrequencyEventSpeedChange": np.zeros(log.num_cells),
+    }
+
+
+def event_counts(log: Log) -> dict[str, np.ndarray]:
+    """The numerators of the FrequencyEvent features, but FrequencyEventVideo."""
+    jump = _jumps(log)
+    with np.errstate(invalid="ignore"):
+        back, forth = log.count(jump < 0), log.count(jump > 0)
+    kinds = ("Load", "Play", "Pause", "Stop", "SpeedChange")
+    counts = {f"FrequencyEvent{name}": log.count(log.is_type(f"Video.{name}")) for name in kinds}
+    return {**counts, "FrequencyEventSeekBackward": back, "FrequencyEventSeekForward": forth}
 
 
 def delay(log: Log, videos: Schedule) -> np.ndarray:
     """Mean over the week's scheduled videos seen in it of first click - scheduled date, s; negative = before it."""
-    first = log.distinct(touched_now(log, videos))
-    _, mean, _ = mean_and_std(log.cell[first], log.time[first] - videos.date[log.content[first]], log.num_cells)
-    return mean
+    ordered, first = log.by_content, log.first_of_content
+    first = first[touched_now(ordered, videos)[first]]
+    late = ordered.time[first] - videos.date[ordered.planned[first]]
+    return mean_and_std(ordered.cell[first], late, log.num_cells)[1]
 
 
 def replayed(log: Log, videos: Schedule) -> np.ndarray:
     """Share of the week's scheduled videos touched on two or more of its days; NaN where none is scheduled."""
-    one_per_day = log.take(log.distinct(touched_now(log, videos), log.time // _DAY_SECONDS))
-    one_per_video = one_per_day.distinct(np.ones(len(one_per_day.cell), dtype=bool))
-    num_days = np.diff(np.append(one_per_video, len(one_per_day.cell)))
-    cell = one_per_day.cell[one_per_video[num_days >= 2]]
-    return divide(np.bincount(cell, minlength=log.num_cells), planned_by_cell(log, videos.num_by_week))
+    ordered, first = log.by_content, log.first_of_content
+    day = ordered.time // _DAY_SECONDS
+    another_day = np.zeros(len(day), dtype=bool)
+    another_day[1:] = ordered.next_is_same_content[:-1] & (day[1:] != day[:-1])
+    times = np.add.reduceat(another_day, first) if len(first) else first
+    again = first[(times > 0) & touched_now(ordered, videos)[first]]
+    return divide(np.bincount(ordered.cell[again], minlength=log.num_cells), planned_by_cell(log, videos.num_by_week))
 
 
 def interrupted(log: Log, videos: Schedule) -> np.ndarray:
@@ -57,30 +89,25 @@ def interrupted(log: Log, videos: Schedule) -> np.ndarray:
     (a) a Pause, Stop or Load before a gap of over an hour, or (b) one of these before another video, or (c) any click
     before another video that comes sooner than what was left could play.
     """
-    now = touched_now(log, videos)
     first = np.zeros(len(log.cell), dtype=bool)
-    first[log.distinct(now)] = True
-    left = np.append(videos.duration, np.nan)[log.content] - log.facts["current_time"]
+    first[log.content_order[log.first_of_content]] = True
+    left = videos.duration[log.planned] - log.current_time
     to_other = ~np.isnan(log.gap) & ~log.next_is_same_content
     halts = log.is_type("Video.Pause", "Video.Stop", "Video.Load")
     with np.errstate(invalid="ignore"):
         leaves = (halts & ((log.gap > MAX_GAP_SECONDS) | to_other)) | (to_other & (log.gap < left))
-        mask = now & ~first & (left > MIN_LEFT_SECONDS) & leaves
+        mask = touched_now(log, videos) & ~first & (left > MIN_LEFT_SECONDS) & leaves
     share = np.minimum(divide(log.count(mask), planned_by_cell(log, videos.num_by_week)), 1.0)
-    return np.where(log.count(~np.isnan(log.facts["current_time"])) > 0, share, np.nan)
+    return np.where(log.count(~np.isnan(log.current_time)) > 0, share, np.nan)
 
 
-def _seeks(log: Log, clicks: np.ndarray) -> dict[str, np.ndarray]:
-    jump = np.where(log.is_type("Video.Seek"), log.facts["new_time"] - log.facts["old_time"], np.nan)
-    _, mean, std = mean_and_std(log.cell, np.abs(jump), log.num_cells)
-    with np.errstate(invalid="ignore"):
-        backward, forward = log.count(jump < 0), log.count(jump > 0)
-    return {
-        "FrequencyEventSeekBackward": divide(backward, clicks),
-        "FrequencyEventSeekForward": divide(forward, clicks),
-        "AvgSeekLength": mean,
-        "StdSeekLength": std,
-    }
+def _jumps(log: Log) -> np.ndarray:
+    return np.where(log.is_type("Video.Seek"), log.new_time - log.old_time, np.nan)
+
+
+def _seek_lengths(log: Log) -> dict[str, np.ndarray]:
+    _, mean, std = mean_and_std(log.cell, np.abs(_jumps(log)), log.num_cells)
+    return {"AvgSeekLength": mean, "StdSeekLength": std}
 
 
 def _pauses(log: Log) -> dict[str, np.ndarray]:
@@ -92,10 +119,10 @@ def _pauses(log: Log) -> dict[str, np.ndarray]:
 
 def _speeding(log: Log) -> dict[str, np.ndarray]:
     """Time to the next video click while the speed last set in the week is above 1."""
-    set_here = log.is_type("Video.SpeedChange") & ~np.isnan(log.facts["new_speed"])
+    set_here = log.is_type("Video.SpeedChange") & ~np.isnan(log.new_speed)
     last = np.maximum.accumulate(np.where(set_here, np.arange(len(log.cell)), -1))
     in_cell = (last >= 0) & (log.cell[last] == log.cell)
-    speed = np.where(in_cell, log.facts["new_speed"][last], 1.0)
+    speed = np.where(in_cell, log.new_speed[last], 1.0)
     with np.errstate(invalid="ignore"):
         fast = np.where((speed > 1) & (log.gap <= MAX_GAP_SECONDS), log.gap, np.nan)
     _, mean, std = mean_and_std(log.cell, fast, log.num_cells)

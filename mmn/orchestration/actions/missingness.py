@@ -17,9 +17,10 @@ def run(job: Job) -> Work:
         embeddings,
         dataset.task(options["task"]),
         options["modality"],
-        training_settings(params, dataset),
+        training_settings(params, dataset, "multimodn"),
         missingness_settings(params, dataset),
         progress=job.progress,
+        checkpoint=job.checkpoint,
     )
     write_results(job, cohort, embeddings, {"missingness": table}, modality=options["modality"], task=options["task"])
     worst = table[(table["mechanism"] == "mnar") & (table["test"] == "flipped")]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mmn.data.cohort import read_cohort
 from mmn.data.embeddings import read_embeddings
 from mmn.data.files import read_provenance
@@ -20,10 +22,17 @@ def run(job: Job) -> Work:
         {modality: read_embeddings(job.path(key)) for modality, key in keys.items()},
         tuple(dataset.task(name) for name in options["tasks"]),
         options["architecture"],
-        training_settings(job.workspace.params, dataset),
+        training_settings(job.workspace.params, dataset, options["architecture"]),
         progress=job.progress,
+        checkpoint=job.checkpoint(options["architecture"]),
     )
-    featurizers = {name: (read_provenance(job.path(key)) or {})["featurizer"]["name"] for name, key in keys.items()}
+    reasons = [dataset.modality(name).unusable_for for name in options["forced"]]
+    forced = tuple(
+        f"{name} was forced in, although it defines {', '.join(sorted(why))}: {'; '.join(sorted(set(why.values())))}"
+        for name, why in zip(options["forced"], reasons, strict=True)
+    )
+    trained = replace(trained, notes=(*trained.notes, *forced))
+    featurizers = {name: (read_provenance(job.path(key)) or {})["identity"] for name, key in keys.items()}
     write_model(job.out, trained, job.provenance, featurizers)
     history = trained.history.groupby("epoch")[["train_loss", "validation_score"]].mean()
     summary = {

@@ -17,18 +17,25 @@ def run(job: Job) -> Work:
             f"{job.step.raw}: no {source} file ({', '.join(patterns)}) is under the raw folder any more. "
             f"Put it back, or type `mmn run` to go on without it."
         )
-    names = {path: path.relative_to(job.raw).as_posix() for path in files}
-    known = {names[path]: entry for path, entry in hashes.known(files).items() if "size" in entry}
+    known = {
+        path.relative_to(job.raw).as_posix(): entry for path, entry in hashes.known(files).items() if "size" in entry
+    }
     version = next(entry.inspection.version for entry in job.active.values() if entry.dataset.raw == job.step.raw)
-    manifest = make_manifest(job.raw, patterns, version=version, hashes=known, progress=job.progress)
-    entries = {entry["path"]: entry for entry in manifest["files"]}
-    hashes.remember({path: entries[name] for path, name in names.items() if name not in known})
+    manifest = make_manifest(
+        job.raw,
+        patterns,
+        version=version,
+        hashes=known,
+        progress=job.progress,
+        keep=lambda entries: hashes.remember({job.raw / entry["path"]: entry for entry in entries}),
+    )
     write_json(job.out, {"provenance": job.provenance, **manifest})
     return Work(
         summary={
             "files": manifest["num_files"],
             "bytes": manifest["num_bytes"],
             "rows": sum(entry.get("rows", 0) for entry in manifest["files"]),
+            "compared with the publisher's hashes": manifest["num_checked"],
             "detected version": version,
             "generated": manifest["generated"],
         }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pandas as pd
 
+from mmn.modeling.binarised import score_binarised
 from mmn.modeling.scores import score
 from mmn.orchestration.actions.results_card import read_inputs, write_results
 from mmn.orchestration.pictures import scores_picture
@@ -21,7 +24,12 @@ def run(job: Job) -> Work:
             predictions[task_set, model] = pd.read_parquet(job.path(key) / "predictions.parquet")
     tasks = tuple(task for task in entry.dataset.tasks if task.name not in entry.inspection.skipped)
     table = score(cohort, tasks, predictions, embeddings, progress=job.progress)
-    write_results(job, cohort, embeddings, {"scores": table})
+    tables = {"scores": table}
+    if entry.dataset.binarise:
+        module, function = entry.dataset.binarise.split(":")
+        binarise = getattr(import_module(module), function)
+        tables["binarised"] = score_binarised(cohort, tasks, predictions, embeddings, binarise)
+    write_results(job, cohort, embeddings, tables)
     shown = table[table["primary"] & (table["kind"] == "model")]
     summary = {
         f"{row.task} / {row.task_set} / {row.model}": round(float(row.estimate), 4) for row in shown.itertuples()

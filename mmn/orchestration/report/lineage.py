@@ -17,7 +17,7 @@ from mmn.data.errors import StaleInputError
 from mmn.data.files import read_provenance
 from mmn.orchestration.report.numbers import anchor
 
-ORDER = ("results", "models", "features", "cohorts", "raw")
+ORDER = ("results", "models", "features", "cohorts", "prepared", "raw")
 
 
 @dataclass(kw_only=True)
@@ -81,9 +81,13 @@ def lineage_table(artifacts: Mapping[str, Artifact]) -> pd.DataFrame:
 def settings(params: Mapping[str, Any]) -> str:
     """What `params.yaml` changed, as one line."""
     return "; ".join(
-        f"{section}.{name} = {value}"
+        f"{name} = {value}"
         for section, block in sorted(params.items())
-        for name, value in sorted(block.items())
+        for name, value in (
+            sorted((f"{section}.{key}", value) for key, value in block.items())
+            if isinstance(block, dict)
+            else [(section, block)]
+        )
     )
 
 

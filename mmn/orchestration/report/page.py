@@ -13,6 +13,7 @@ import pandas as pd
 
 from mmn.data.files import read_json
 from mmn.orchestration.report import tables
+from mmn.orchestration.report.early import early_csv, early_table
 from mmn.orchestration.report.lineage import Artifact, lineage_table, settings, trace
 from mmn.orchestration.report.numbers import (
     SMALLEST_COUNT,
@@ -118,6 +119,10 @@ def _frames(results: list[Results], columns: list[str], artifacts: Mapping[str, 
         frames[f"cp-{result.name}"] = result.cp[list(CP_COLUMNS)]
         if result.missingness is not None:
             frames[f"missingness-{result.name}"] = result.missingness[list(MISSINGNESS_COLUMNS)]
+        if result.binarised is not None and len(result.binarised):
+            frames[f"binarised-{result.name}"] = result.binarised.drop(columns="fold_values")
+        if result.early is not None and len(result.early):
+            frames[f"early-{result.name}"] = early_csv(result)
     return frames | {
         "presence": tables.presence_csv(results),
         "counts": tables.counts_csv(results),
@@ -180,6 +185,8 @@ def _dataset_view(
         "rows": tables.task_rows(result, columns),
         "all_scores": _all_scores(result),
         "removal_figure": removal_figure(result),
+        "early": early_table(result),
+        "binarised": _binarised(result),
         "unmeasured": unmeasured,
         "imc_figure": imc_figure(result),
         "cp_figure": cp_figure(result),
@@ -250,6 +257,21 @@ def _all_scores(result: Results) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def _binarised(result: Results) -> list[dict[str, str]]:
+    if result.binarised is None:
+        return []
+    return [
+        {
+            "task": words(row.task),
+            "model": model_name(row.model) + ("" if row.task_set == row.task else f", {words(row.task_set)}"),
+            "kind": row.kind,
+            "value": number(row.auroc, "auroc"),
+            "folds": interval(row.low, row.high, "auroc"),
+        }
+        for row in result.binarised.itertuples()
+    ]
 
 
 def _model_cards(

@@ -22,6 +22,7 @@ SCORE_COLUMNS = (
 IMC_COLUMNS = ("task", "task_set", "modality", "fold", "imc", "abs_imc")
 CP_COLUMNS = ("task", "task_set", "group", "step", "modality", "change", "prediction")
 MISSINGNESS_COLUMNS = ("model", "skip", "mechanism", "rate", "test", "fold", "auroc")
+EARLY_COLUMNS = (*SCORE_COLUMNS, "share", "step")
 CARD_KEYS = (
     "provenance", "dataset", "title", "version", "generated", "notes", "excluded", "num_items", "num_subjects",
     "num_steps", "num_folds", "skipped", "tasks", "modalities",
@@ -44,7 +45,7 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """One data set's results. `missingness` is None where that experiment was not run."""
+    """One data set's results. `missingness` and `early` are None where that was not run."""
 
     name: str
     card: dict[str, Any]
@@ -54,6 +55,8 @@ class Results:
     cp: pd.DataFrame
     missingness: pd.DataFrame | None
     missingness_card: dict[str, Any]
+    early: pd.DataFrame | None = None
+    binarised: pd.DataFrame | None = None
 
     @property
     def title(self) -> str:
@@ -104,6 +107,12 @@ def read_results(name: str, path: Callable[[str], Path], keys: Container[str]) -
         cp=_read_table(interpretability / "cp.parquet", CP_COLUMNS),
         missingness=missingness,
         missingness_card=missingness_card,
+        early=_read_table(path(key) / "early.parquet", EARLY_COLUMNS)
+        if (key := f"results/{name}/early") in keys
+        else None,
+        binarised=pq.read_table(folder / "binarised.parquet").to_pandas()
+        if (folder / "binarised.parquet").exists()
+        else None,
     )
 
 

@@ -188,6 +188,22 @@ scope="col">Estimate</th>
 </tbody>
 </table></div>
 </details>
+{% if dataset.binarised %}
+<details><summary>{{ dataset.title }}, as questions of yes or no: is the target above its threshold?</summary>
+<div class="scroll"><table>
+<caption>AUROC of the regressions' predictions; no model is trained for it: {{ csv("binarised-" ~ dataset.name) }}
+</caption>
+<thead><tr><th scope="col">Task</th><th scope="col">Model or floor</th><th scope="col">AUROC</th><th
+scope="col">Interval over folds</th></tr></thead>
+<tbody>
+{% for row in dataset.binarised %}
+<tr><td>{{ row.task }}</td><td>{{ row.model }}{{ " (floor)" if row.kind == "floor" }}</td>
+<td class="num">{{ row.value }}</td><td class="num">{{ row.folds }}</td></tr>
+{% endfor %}
+</tbody>
+</table></div>
+</details>
+{% endif %}
 {% endfor %}
 </section>
 
@@ -205,6 +221,29 @@ model does.</p>
 <p class="none-said"><b>{{ titles }}: not shown.</b> {{ reason }}</p>
 {% endfor %}
 </section>
+
+{% for dataset in datasets if dataset.early %}
+{% if loop.first %}
+<section aria-labelledby="early">
+<h2 id="early">Read early</h2>
+<p>What is known when only a part of the series has been seen. MultiModN is the model of above, read at an earlier
+step; P-Fusion reads all steps at once and was trained anew on that part. A dagger marks what does not beat the best
+floor there.</p>
+{% endif %}
+<div class="scroll"><table>
+<caption><b>{{ dataset.title }}</b>, by the share that was seen: {{ csv("early-" ~ dataset.name) }}</caption>
+<thead><tr><th scope="col">Task</th><th scope="col">Model</th>{% for share in dataset.early.shares %}<th
+scope="col">{{ share }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in dataset.early.rows %}
+<tr><td>{{ row.task }} <small>{{ row.metric }}</small></td><td>{{ row.model }}</td>{% for cell in row.cells %}<td
+class="num">{{ cell.value }}{{ "†" if cell.beats is false }}{% if cell.interval %}
+<small>{{ cell.interval }}</small>{% endif %}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody>
+</table></div>
+{% if loop.last %}</section>{% endif %}
+{% endfor %}
 
 <section aria-labelledby="inside">
 <h2 id="inside">Inside the predictions</h2>

@@ -1,0 +1,185 @@
+"""A big csv or csv.gz as a stream of Arrow record batches: in file order, on all cores, never whole in memory.
+
+One thread inflates and cuts the text at line ends outside quotation marks; a few parse the pieces; the consumer gets
+them in order. Pieces depend on the text alone, so the batches are the same for any number of threads. Gzip checksums
+are verified, so a file that was cut short is refused. Arrow's messages quote the line at fault: they are replaced.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from mmn.data.errors import MmnError
+from mmn.data.mimic.ahead import ahead
+from mmn.data.mimic.reader import cut_short, ragged, unclosed, unsound, wrong_type
+
+PIECE_BYTES = 1 << 20  # stays in the cache of a core
+READ_BYTES = 64 << 10
+LONGEST_CELL_BYTES = 64 << 20
+Types = dict[str, pa.DataType]
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def read_batches(
+    path: Path,
+    name: str,
+    header: list[str],
+    types: Types,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[pa.RecordBatch]:
+    """The columns of `types`, by their names in the file. An empty cell is null.
+
+    name: what messages call the file. progress: bytes of the file read so far and in all.
+    Raises RawFileError for a damaged file, ContractError for a ragged line or a cell of another type, with the line.
+    """
+    threads = num_threads()
+    parsing: deque[tuple[Future[pa.RecordBatch], int]] = deque()
+    total = path.stat().st_size
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for text, first_line, done in ahead(_pieces(path, name), depth=threads):
+                parsing.append((pool.submit(_parse, text, first_line, name, header, types), done))
+                if len(parsing) > threads:
+                    batch, done = parsing.popleft()
+                    yield batch.result()
+                    progress(done, total)
+            while parsing:
+                yield parsing.popleft()[0].result()
+            progress(total, total)
+        finally:
+            for future, _ in parsing:
+                future.cancel()
+
+
+def num_threads() -> int:
+    """That parse. More than four would wait for the one that inflates."""
+    return max(1, min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1))
+
+
+def _pieces(path: Path, name: str) -> Iterator[tuple[memoryview, int, int]]:
+    """(whole lines of text without the header, number of the first, bytes of the file read so far)."""
+    line, rest, headed = 1, b"", False
+    for text, done in _texts(path, name):
+        text = rest + text if rest else text
+        begin, end = 0, _last_line_end(text)
+        if not end and len(text) > LONGEST_CELL_BYTES:
+            raise unclosed(name, line)
+        if end and not headed:
+            begin, headed = _header_end(text), True
+            line += _count(text[:begin], b"\n")
+        rest = text[end:]
+        if end > begin:
+            lines = memoryview(text)[begin:end]
+            yield lines, line, done
+            line += _count(lines, b"\n")
+    if _count(rest, b'"') % 2:
+        raise unclosed(name, line)
+    if rest and headed:
+        yield memoryview(rest), line, path.stat().st_size
+
+
+def _texts(path: Path, name: str) -> Iterator[tuple[bytes, int]]:
+    """(some of the text, bytes of the file read so far), without a byte-order mark. zlib checks the gzip checksums."""
+    done, first = 0, True
+    inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if path.suffix == ".gz" else None
+    with path.open("rb") as stream:
+        while data := stream.read(READ_BYTES if inflate else PIECE_BYTES):
+            done += len(data)
+            while data:
+                text = data
+                if inflate:
+                    if inflate.eof:  # a file may hold several gzip members
+                        inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
+                    try:
+                        text = inflate.decompress(data, PIECE_BYTES)
+                    except zlib.error:
+                        raise cut_short(name) from None
+                data = (inflate.unconsumed_tail or inflate.unused_data) if inflate else b""
+                if first and text:
+                    text, first = text.removeprefix(_BYTE_ORDER_MARK), False
+                if text:
+                    yield text, done
+    if inflate and not inflate.eof:
+        raise cut_short(name)
+
+
+def _last_line_end(text: bytes) -> int:
+    """Where the last line ends that ends outside quotation marks; 0 where none does. The text begins outside."""
+    end = text.rfind(b"\n") + 1
+    while end and _count(memoryview(text)[:end], b'"') % 2:
+        end = text.rfind(b"\n", 0, text.rfind(b'"', 0, end)) + 1
+    return end
+
+
+def _header_end(text: bytes) -> int:
+    end = text.find(b"\n") + 1
+    while end and text.count(b'"', 0, end) % 2:
+        end = text.find(b"\n", end) + 1
+    return end or len(text)
+
+
+def _count(text: bytes | memoryview, character: bytes) -> int:
+    """As bytes.count, which is several times slower where there are many."""
+    return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord(character)))
+
+
+def _parse(text: memoryview, first_line: int, name: str, header: list[str], types: Types) -> pa.RecordBatch:
+    try:
+        table = _convert(text, header, types)
+    except pa.ArrowInvalid as error:
+        try:
+            # A table with nulls that went through pandas has its whole numbers written as 123.0.
+            as_floats = {column: pa.float64() if pa.types.is_integer(kind) else kind for column, kind in types.items()}
+            table = _convert(text, header, as_floats).cast(pa.schema(list(types.items())))
+        except pa.ArrowInvalid:
+            # `from None`: the original message quotes a line of the file.
+            raise _mendable(str(error), text, first_line, name, header) from None
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+
+
+def _convert(text: memoryview, header: list[str], types: Types) -> pa.Table:
+    return arrow_csv.read_csv(
+        pa.BufferReader(text),
+        read_options=arrow_csv.ReadOptions(column_names=header, block_size=len(text) + 1, use_threads=False),
+        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=types, include_columns=list(types), null_values=[""], strings_can_be_null=True
+        ),
+    )
+
+
+def _mendable(message: str, text: memoryview, first_line: int, name: str, header: list[str]) -> MmnError:
+    row = re.search(r"Row #(\d+)", message)
+    line = _line_of_row(text, int(row[1])) + first_line - 1 if row else first_line
+    if column := re.search(r"In CSV column #(\d+)", message):
+        if "UTF8" in message:
+            return unsound(name, line, "encoding (UTF-8)")
+        return wrong_type(name, line, header[int(column[1])])
+    if "Expected" in message and "columns" in message:
+        return ragged(name, line)
+    return unsound(name, line, "form")
+
+
+def _line_of_row(text: memoryview, row: int) -> int:
+    """The line, counted from 1, on which the row of this number (from 1) begins: cells may hold line ends."""
+    reader = csv.reader(io.StringIO(bytes(text).decode("utf-8", errors="replace"), newline=""))
+    before = 0
+    for cells in reader:
+        row -= bool(cells)
+        if not row:
+            break
+        before = reader.line_num
+    return before + 1

@@ -1,0 +1,167 @@
+"""The answer to one question: a key, all that it was made from, all that reads it, and what the witnesses say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mmn.orchestration.audit.check import Checked, check, check_committed, check_lock
+from mmn.orchestration.audit.dagster_events import Event, events_of
+from mmn.orchestration.audit.finding import Finding
+from mmn.orchestration.audit.lock import Entry
+from mmn.orchestration.audit.snapshot import JOURNAL_FILE, Snapshot, committed, readers, upstream
+from mmn.orchestration.audit.stale import Staleness
+
+SCHEMA = "mmn-audit/1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Node:
+    """One artifact. made: who, when, with what, from the journal; {} where it does not know. featurizer: what an
+    embedding says of how it was made (name, weights with hash, licence and what they have seen, settings)."""
+
+    entry: Entry
+    checked: Checked
+    stale: str | None
+    made: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        return self.entry.key
+
+    @property
+    def featurizer(self) -> dict[str, Any]:
+        told = self.checked.provenance
+        settings = {"settings": told["identity"]["settings"]} if "identity" in told else {}
+        return {**told.get("featurizer", {}), **settings}
+
+    def as_json(self) -> dict[str, Any]:
+        entry = self.entry
+        return {
+            "key": entry.key,
+            "path": entry.path,
+            "version": entry.version,
+            "inputs": dict(sorted(entry.inputs.items())),
+            "raw": dict(sorted(entry.raw.items())),
+            "code_version": entry.code_version,
+            "code": dict(sorted(entry.code.items())),
+            "params": dict(entry.params),
+            "featurizer": self.featurizer,
+            "stale": self.stale,
+            "made": self.made,
+            "witnesses": self.checked.witnesses,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """nodes: sources first, the subject last. read_by: reader -> (version read, why it is stale or None)."""
+
+    subject: str
+    snapshot: Snapshot
+    verified: bool
+    nodes: tuple[Node, ...]
+    read_by: Mapping[str, tuple[str, str | None]]
+    findings: tuple[Finding, ...]
+    missing: Mapping[str, str]
+
+    @property
+    def sound(self) -> bool:
+        return not any(finding.severity == "fault" for finding in self.findings)
+
+    def node(self, key: str) -> Node:
+        return next(node for node in self.nodes if node.key == key)
+
+    def as_json(self) -> dict[str, Any]:
+        commit = self.snapshot.commit
+        return {
+            "schema": SCHEMA,
+            "subject": self.subject,
+            "revision": asdict(commit) if commit else None,
+            "verified": self.verified,
+            "sound": self.sound,
+            "artifacts": [node.as_json() for node in self.nodes],
+            "read_by": [
+                {"key": key, "version_read": version, "stale": why} for key, (version, why) in self.read_by.items()
+            ],
+            "missing_witnesses": dict(self.missing),
+            "findings": [asdict(finding) for finding in self.findings],
+        }
+
+
+def audit(snapshot: Snapshot, key: str, *, verify: bool = False) -> Audit:
+    """Raises MmnError where the key is not recorded."""
+    snapshot.entry(key)
+    keys = upstream(snapshot.entries, [key])
+    return _audit(snapshot, key, keys, verify=verify, readers_of=key)
+
+
+def audit_all(snapshot: Snapshot, *, verify: bool = False) -> Audit:
+    """Every recorded artifact, and files under `artifacts/` that nothing records."""
+    return _audit(snapshot, "", upstream(snapshot.entries, snapshot.entries), verify=verify, strays=True)
+
+
+def _audit(
+    snapshot: Snapshot, subject: str, keys: Sequence[str], *, verify: bool, readers_of: str = "", strays: bool = False
+) -> Audit:
+    events, why_no_events = events_of(snapshot.root, keys)
+    staleness = Staleness(snapshot)
+    nodes = []
+    findings = list(check_lock(snapshot))
+    if snapshot.commit is None and (last := committed(snapshot.root)) is not None:
+        findings += check_committed(snapshot.files.get(JOURNAL_FILE), last.files.get(JOURNAL_FILE))
+    for key in keys:
+        entry = snapshot.entries[key]
+        checked = check(snapshot, entry, None if why_no_events else events.get(key, []), verify=verify)
+        stale = staleness.why(key)
+        findings += checked.findings
+        if stale is not None:
+            findings.append(Finding(severity="stale", code="stale", key=key, place=entry.path, message=stale))
+        nodes.append(Node(entry=entry, checked=checked, stale=stale, made=_made(snapshot, entry, events.get(key, []))))
+    read_by = {
+        reader: (snapshot.entries[reader].inputs[readers_of], staleness.why(reader))
+        for reader in (readers(snapshot.entries, readers_of) if readers_of else ())
+    }
+    findings += _strays(snapshot) if strays and snapshot.commit is None else []
+    missing = dict(snapshot.missing) | ({"dagster": why_no_events} if why_no_events else {})
+    if snapshot.journal is None:
+        missing["journal"] = "no journal.jsonl is here"
+    return Audit(
+        subject=subject,
+        snapshot=snapshot,
+        verified=verify,
+        nodes=tuple(nodes),
+        read_by=read_by,
+        findings=tuple(findings),
+        missing=missing,
+    )
+
+
+def _made(snapshot: Snapshot, entry: Entry, events: Sequence[Event]) -> dict[str, Any]:
+    """The last run that ended in these bytes from these inputs, code and parameters."""
+    journal = snapshot.journal
+    lines = journal.runs(entry.key, entry.version) if journal else []
+    line = next((line for line in reversed(lines) if line["entry"] == entry.digest), lines[-1] if lines else None)
+    runs = [event.run_id for event in events if event.version == entry.version and event.run_id]
+    made: dict[str, Any] = {"dagster_run": runs[-1]} if runs else {}
+    if line is None or journal is None:
+        return made
+    made |= {name: line[name] for name in ("at", "by", "git", "via", "code", "sha256") if name in line}
+    return made | {"environment": journal.environment(line["environment"]) or {}}
+
+
+def _strays(snapshot: Snapshot) -> list[Finding]:
+    """Files under `artifacts/` that are of no recorded artifact."""
+    root = snapshot.root
+    recorded = {entry.path for entry in snapshot.entries.values()}
+    found = []
+    for file in sorted((root / "artifacts").rglob("*")):
+        path = file.relative_to(root)
+        if file.is_dir() or any(parent.as_posix() in recorded for parent in (path, *path.parents)):
+            continue
+        if file.name in {".gitignore"} or (path.parts[-1].startswith(".") and path.parts[-1].endswith(".tmp")):
+            continue
+        message = "is recorded nowhere; `mmn prune` says whether anything needs it"
+        found.append(Finding(severity="note", code="stray", key="", place=path.as_posix(), message=message))
+    return found

@@ -1,0 +1,88 @@
+"""Dagster's events as a witness, read from its database where it lies, without starting Dagster.
+
+The embedded SQLite storage is opened read-only; an instance that keeps its events elsewhere is asked through Dagster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+DATA_VERSION, CODE_VERSION = "dagster/data_version", "dagster/code_version"
+INPUT_VERSION = "dagster/input_data_version/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One materialisation. inputs: key -> version read."""
+
+    version: str
+    code_version: str
+    run_id: str
+    inputs: dict[str, str] = field(default_factory=dict)
+
+
+def events_of(root: Path, keys: Iterable[str]) -> tuple[dict[str, list[Event]], str | None]:
+    """Each key's materialisations, oldest first; and why there are none, where the witness is missing."""
+    home = root / ".dagster"
+    index = home / "history" / "runs" / "index.db"
+    if index.is_file():
+        try:
+            return _from_sqlite(index, keys), None
+        except (sqlite3.DatabaseError, KeyError, ValueError) as error:
+            return {}, f"its database cannot be read ({type(error).__name__})"
+    settings = home / "dagster.yaml"
+    if settings.is_file() and "storage" in (yaml.safe_load(settings.read_text()) or {}):
+        return _through_dagster(home, keys), None
+    return {}, "no database of Dagster is here"
+
+
+def _from_sqlite(index: Path, keys: Iterable[str]) -> dict[str, list[Event]]:
+    found: dict[str, list[Event]] = {}
+    with contextlib.closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True, timeout=10)) as connection:
+        for key in keys:
+            rows = connection.execute(
+                "SELECT event, run_id FROM event_logs WHERE asset_key = ? "
+                "AND dagster_event_type = 'ASSET_MATERIALIZATION' ORDER BY id",
+                [json.dumps(key.split("/"))],
+            )
+            for text, run_id in rows:
+                tags = json.loads(text)["dagster_event"]["event_specific_data"]["materialization"]["tags"] or {}
+                found.setdefault(key, []).append(_event(tags, run_id or ""))
+    return found
+
+
+def _through_dagster(home: Path, keys: Iterable[str]) -> dict[str, list[Event]]:
+    import dagster as dg
+
+    found = {}
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for key in keys:
+            records = instance.fetch_materializations(dg.AssetKey(key.split("/")), limit=1000, ascending=True).records
+            events = [
+                _event(dict(record.asset_materialization.tags or {}), record.run_id)
+                for record in records
+                if record.asset_materialization
+            ]
+            if events:
+                found[key] = events
+    return found
+
+
+def _event(tags: dict[str, str], run_id: str) -> Event:
+    return Event(
+        version=tags.get(DATA_VERSION, ""),
+        code_version=tags.get(CODE_VERSION, ""),
+        run_id=run_id,
+        inputs={
+            name.removeprefix(INPUT_VERSION): version
+            for name, version in tags.items()
+            if name.startswith(INPUT_VERSION)
+        },
+    )

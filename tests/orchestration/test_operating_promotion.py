@@ -1,0 +1,175 @@
+"""The guard: a retrained model becomes the current one only if it is no worse, and both are kept."""
+
+import dataclasses
+import json
+import subprocess
+
+import pandas as pd
+import pytest
+
+from mmn.data.errors import MmnError
+from mmn.data.files import version_of
+from mmn.orchestration.dvc_pipeline import _save_to_cache, ensure_dvc
+from mmn.orchestration.journal import journal_of
+from mmn.orchestration.operating import PromotionSettings
+from mmn.orchestration.promotion import (
+    compare,
+    current_model,
+    current_version,
+    decide,
+    decisions_of,
+    kept_versions,
+    promote,
+)
+from tests.modeling.worlds import LEVEL, SICK
+from tests.orchestration.toy import MODEL, Toy, make_toy
+
+TASKS = (SICK, LEVEL)
+PLAIN = PromotionSettings()
+
+
+@pytest.fixture
+def toy(tmp_path):
+    toy = make_toy(tmp_path / "study")
+    toy.write_cohort()
+    subprocess.run(["git", "init", "-q", toy.root], check=True)
+    ensure_dvc(toy.root)
+    return toy
+
+
+def train(toy: Toy, noise: float, seed: int = 0) -> str:
+    """A model in its place and in DVC's cache, as a finished step leaves it; its version."""
+    from dvc.repo import Repo
+
+    folder = toy.write_model(toy.predictions(noise, seed))
+    with Repo(str(toy.root)) as repo:
+        assert _save_to_cache(repo, folder) == version_of(folder)
+    return version_of(folder)
+
+
+def decided(toy: Toy, settings: PromotionSettings = PLAIN):
+    return decide(toy.workspace, MODEL, TASKS, toy.root / "artifacts" / "cohorts" / "toy", settings)
+
+
+def test_the_first_model_is_the_current_one(toy):
+    version = train(toy, 0.5)
+    assert decided(toy).verdict == "first"
+    assert current_version(toy.root, MODEL.key) == version
+
+
+def test_a_worse_model_is_refused_and_the_current_one_can_still_be_read(toy):
+    good = train(toy, 0.5)
+    decided(toy)
+    kept = pd.read_parquet(toy.root / MODEL.out / "predictions.parquet")
+    bad = train(toy, 2.0)
+    decision = decided(toy)
+    assert decision.verdict == "kept" and not decision.promoted
+    assert "sick: auroc worse by" in decision.why and "level: rmse worse by" in decision.why
+    assert current_version(toy.root, MODEL.key) == good
+    folder = current_model(toy.workspace, MODEL)
+    assert version_of(folder) == good
+    pd.testing.assert_frame_equal(pd.read_parquet(folder / "predictions.parquet"), kept)
+    assert version_of(toy.root / MODEL.out) == bad
+    assert kept_versions(toy.root) == {good, bad}
+
+
+def test_a_better_model_takes_the_place(toy):
+    train(toy, 2.0)
+    decided(toy)
+    better = train(toy, 0.5)
+    assert decided(toy).verdict == "promoted"
+    assert current_version(toy.root, MODEL.key) == better
+    assert current_model(toy.workspace, MODEL) == toy.root / MODEL.out
+
+
+def test_a_loss_within_the_margin_is_no_reason_and_beyond_it_is(toy):
+    train(toy, 0.5)
+    decided(toy)
+    train(toy, 0.55)
+    worse_by = {task.task: task.worse_by for task in decided(toy).tasks}
+    assert worse_by["level"] > 0
+    cohort, old, new = toy.cohort, toy.predictions(0.5), toy.predictions(0.55)
+    strict = compare(cohort, [LEVEL], new, old, dataclasses.replace(PLAIN, rmse_margin=0.0))
+    wide = compare(cohort, [LEVEL], new, old, dataclasses.replace(PLAIN, rmse_margin=0.5))
+    assert strict[0].refused and not wide[0].refused
+
+
+def test_one_worse_task_of_several_is_enough(toy):
+    old, new = toy.predictions(0.5), toy.predictions(0.2)
+    new.loc[new["task"] == "level", "prediction"] += 10
+    assert [task.refused for task in compare(toy.cohort, TASKS, new, old, PLAIN)] == [False, True]
+
+
+def test_the_comparison_is_paired_over_folds_by_hand(toy):
+    """Errors of 1 against 2 in fold 0, 3 against 2 elsewhere: per fold -1, +1, +1; on average a third worse."""
+    rows = toy.predictions(0.0)
+    rows = rows[rows["task"] == "level"]
+    old, new = rows.copy(), rows.copy()
+    old["prediction"] += 2
+    new["prediction"] += rows["fold"].map({0: 1, 1: 3, 2: 3})
+    told = compare(toy.cohort, [LEVEL], new, old, PLAIN)[0]
+    assert told.candidate == [1, 3, 3] and told.current == [2, 2, 2]
+    assert told.worse_by == pytest.approx(1 / 3, abs=1e-6)
+    assert told.interval[0] < 0 < told.interval[1]
+    assert told.margin == pytest.approx(0.04)
+
+
+def test_only_items_that_both_were_tested_on_in_the_same_fold_count(toy):
+    old, new = toy.predictions(0.5), toy.predictions(0.5)
+    old = old[old["fold"] != 0]
+    few = old[old["fold"] == 1].groupby("task").head(5)
+    old = pd.concat([few, old[old["fold"] == 2]])
+    with pytest.raises(MmnError, match=r"sick: 1 folds have 10 or more items .* 3 are needed"):
+        compare(toy.cohort, TASKS, new, old, PLAIN)
+
+
+def test_what_cannot_be_compared_is_not_promoted_but_a_person_may(toy):
+    first = train(toy, 0.5)
+    decided(toy)
+    for file in (toy.root / ".dvc" / "cache" / "files").rglob("*.dir"):
+        file.unlink()
+    second = train(toy, 0.4)
+    decision = decided(toy)
+    assert decision.verdict == "not comparable" and "dvc fetch" in decision.why
+    assert current_version(toy.root, MODEL.key) == first
+    with pytest.raises(MmnError, match="--why"):
+        promote(toy.workspace, MODEL, second, " ")
+    assert promote(toy.workspace, MODEL, second, "checked by the team").verdict == "by hand"
+    assert current_version(toy.root, MODEL.key) == second
+    with pytest.raises(MmnError, match="not in DVC's cache"):
+        promote(toy.workspace, MODEL, "0" * 32 + ".dir", "does not exist")
+
+
+def test_a_persons_word_stands_when_the_same_model_is_looked_at_again(toy):
+    old = train(toy, 2.0)
+    decided(toy)
+    new = train(toy, 0.5)
+    decided(toy)
+    promote(toy.workspace, MODEL, old, "the new one is slow")
+    assert decided(toy).verdict in {"promoted", "by hand"}
+    assert current_version(toy.root, MODEL.key) == old
+    assert new in {decision.candidate for decision in decisions_of(toy.root, MODEL.key)}
+
+
+def test_the_same_pair_is_decided_once_and_the_journal_holds_it(toy):
+    train(toy, 0.5)
+    decided(toy)
+    train(toy, 2.0)
+    first, again = decided(toy), decided(toy)
+    assert first == again
+    assert [d.verdict for d in decisions_of(toy.root, MODEL.key)] == ["first", "kept"]
+    journal = journal_of(toy.root)
+    assert journal is not None and not journal.problems
+    lines = [line for line in journal.lines if line["did"] == "promotion"]
+    assert [line["verdict"] for line in lines] == ["first", "kept"]
+    assert lines[1]["now_current"] == lines[0]["candidate"]
+
+
+def test_the_record_holds_aggregates_and_no_item(toy):
+    train(toy, 0.5)
+    decided(toy)
+    train(toy, 0.4)
+    decided(toy)
+    text = (toy.root / "promoted" / "toy" / "both" / "multimodn.json").read_text()
+    assert json.loads(text)["model"] == MODEL.key
+    assert "item0" not in text and "subject0" not in text

@@ -1,0 +1,254 @@
+"""When things run by themselves: nothing changed, nothing runs; something changed, exactly what depends on it."""
+
+import datetime
+import os
+import shutil
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from mmn.data import load_dataset
+from mmn.data.files import write_json
+from mmn.data.manifest import make_manifest
+from mmn.orchestration.dvc_pipeline import dep_paths, entry_of, write_lock
+from mmn.orchestration.operating import Automation, NewFiles, Operating, Schedule
+from mmn.orchestration.schedules import (
+    ONLY_STALE_TAG,
+    asset_key,
+    automation,
+    condition_of,
+    of_dataset,
+    schedules_of,
+    what_would_run,
+)
+from mmn.orchestration.sensors import changed_sources, sensors_of
+from mmn.orchestration.steps import active_datasets, build_steps
+from mmn.orchestration.workspace import Workspace
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A workspace in which every EDU step is recorded as fresh: the manifests are real, the rest is a word each."""
+    root = tmp_path_factory.mktemp("retraining") / "study"
+    root.mkdir()
+    (root / "params.yaml").write_text("{}\n")
+    (root / "mmn").symlink_to(REPOSITORY / "mmn")
+    dataset = load_dataset("edu")
+    assert dataset.generate is not None
+    dataset.generate(root / "raw" / "edu", "tiny", 7)
+    age(root)
+    workspace = Workspace(root)
+    steps = table_of(workspace)
+    lock = {}
+    for step in steps.values():
+        if step.kind == "raw":
+            pin(workspace, step)
+        elif step.out.endswith(".parquet"):
+            (root / step.out).parent.mkdir(parents=True, exist_ok=True)
+            (root / step.out).write_text(step.key)
+        else:
+            (root / step.out).mkdir(parents=True)
+            (root / step.out / "word").write_text(step.key)
+        lock[step.stage] = entry_of(workspace, step, dep_paths(step, steps))
+    write_lock(workspace, lock)
+    return root
+
+
+@pytest.fixture
+def study(made, tmp_path) -> Workspace:
+    """As above, to be changed. A copy keeps times, and is hashed anew."""
+    root = tmp_path / "study"
+    shutil.copytree(made, root, symlinks=True, ignore=shutil.ignore_patterns(".mmn"))
+    workspace = Workspace(root)
+    workspace.hashes.version_of(root / "raw" / "edu")
+    return workspace
+
+
+def table_of(workspace: Workspace):
+    return build_steps(active_datasets(workspace))
+
+
+def age(root: Path) -> None:
+    """As if the files had lain there for a day."""
+    then = time.time() - 86_400
+    for file in (root / "raw").rglob("*"):
+        os.utime(file, (then, then))
+
+
+def pin(workspace: Workspace, step) -> None:
+    manifest = make_manifest(workspace.raw("edu"), step.options["patterns"], version="any")
+    write_json(workspace.root / step.out, {"provenance": {"params": {}}, **manifest})
+
+
+def change(workspace: Workspace, table: str, age_seconds: float = 3600) -> None:
+    file = next(workspace.raw("edu").rglob(f"{table}/*.csv*"))
+    file.write_bytes(file.read_bytes() + b"\n")
+    then = time.time() - age_seconds
+    os.utime(file, (then, then))
+
+
+def told_of(workspace: Workspace, steps) -> dict[str, str]:
+    return {key: change.told for key, change in changed_sources(workspace, steps).items()}
+
+
+def tick(definition, steps):
+    @dg.multi_asset(
+        specs=[dg.AssetSpec(asset_key(step.key), deps=[asset_key(d) for d in step.deps]) for step in steps.values()],
+        can_subset=True,
+    )
+    def everything(): ...
+
+    is_schedule = isinstance(definition, dg.ScheduleDefinition)
+    definitions = dg.Definitions(
+        assets=[everything],
+        schedules=[definition] if is_schedule else [],
+        sensors=[] if is_schedule else [definition],
+    )
+    repository = definitions.get_repository_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        if is_schedule:
+            context = dg.build_schedule_context(
+                instance=instance,
+                repository_def=repository,
+                scheduled_execution_time=datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC),
+            )
+            return repository.get_schedule_def(definition.name).evaluate_tick(context)
+        context = dg.build_sensor_context(instance=instance, repository_def=repository)
+        return repository.get_sensor_def(definition.name).evaluate_tick(context)
+
+
+def keys(request: dg.RunRequest) -> set[str]:
+    assert request.asset_selection
+    return {key.to_user_string() for key in request.asset_selection}
+
+
+def schedule_of(workspace: Workspace, operating: Operating | None = None):
+    return schedules_of(workspace, table_of(workspace), active_datasets(workspace), operating or Operating())[0]
+
+
+def sensor_of(workspace: Workspace):
+    return sensors_of(workspace, table_of(workspace), NewFiles())[0]
+
+
+def test_a_schedules_tick_with_nothing_changed_runs_nothing(study):
+    told = tick(schedule_of(study), table_of(study))
+    assert not told.run_requests
+    assert told.skip_message == "Nothing of edu is stale."
+
+
+def test_a_sensors_look_with_nothing_changed_runs_nothing_and_reads_no_file(study, monkeypatch):
+    monkeypatch.setattr("mmn.orchestration.workspace.md5_of_file", lambda path: pytest.fail(f"{path} was read"))
+    told = tick(sensor_of(study), table_of(study))
+    assert not told.run_requests
+    assert told.skip_message.startswith("No file of")
+
+
+def test_a_changed_raw_file_leads_to_a_run_of_exactly_what_depends_on_it(study):
+    steps = table_of(study)
+    change(study, "problem_event")
+    told = tick(sensor_of(study), steps)
+    request = told.run_requests[0]
+    pins = {key for key in steps if key.startswith("raw/")}
+    expected, before = {"raw/edu/problem_events"}, 0
+    while len(expected) > before:
+        before = len(expected)
+        expected |= {step.key for step in steps.values() if expected & set(step.deps)}
+    assert keys(request) == expected | pins
+    assert "features/edu/problem" in expected
+    assert request.tags[ONLY_STALE_TAG] == "true"
+    assert request.tags["mmn/because"] == "raw/edu/problem_events: raw files: 1 changed"
+    assert tick(sensor_of(study), steps).run_requests[0].run_key == request.run_key, "asked for once"
+
+
+def test_the_schedule_sees_the_same_change_and_says_why(study):
+    change(study, "problem_event")
+    steps = table_of(study)
+    why = what_would_run(study, steps, of_dataset(steps, "edu"))
+    assert why["raw/edu/problem_events"] == "raw files: 1 changed"
+    assert why["features/edu/problem"].endswith("may change")
+    told = tick(schedule_of(study), steps)
+    assert set(why) <= keys(told.run_requests[0])
+
+
+def test_new_and_gone_files_are_changes_too(study):
+    steps = table_of(study)
+    file = next(study.raw("edu").rglob("problem_event/*.csv*"))
+    twin = file.with_name(file.name.replace(".csv", "_2.csv"))
+    shutil.copyfile(file, twin)
+    assert told_of(study, steps) == {"raw/edu/problem_events": "raw files: 1 new"}
+    file.unlink()
+    assert told_of(study, steps) == {"raw/edu/problem_events": "raw files: 1 new, 1 gone"}
+
+
+def test_a_file_that_may_still_be_written_is_waited_for(study):
+    change(study, "problem_event", age_seconds=5)
+    told = tick(sensor_of(study), table_of(study))
+    assert not told.run_requests and "may still be written" in told.skip_message
+
+
+def test_a_stale_artifact_is_made_again_by_the_schedule_and_leaves_what_is_fresh(study):
+    steps = table_of(study)
+    shutil.rmtree(study.root / "artifacts" / "results" / "edu" / "early")
+    request = tick(schedule_of(study), steps).run_requests[0]
+    assert keys(request) == {"results/edu/early", "report"}
+    assert request.tags["mmn/because"] == "results/edu/early: its output is gone"
+
+
+def test_schedules_and_sensors_are_off_until_somebody_switches_them_on(study):
+    assert schedule_of(study).default_status is dg.DefaultScheduleStatus.STOPPED
+    assert sensor_of(study).default_status is dg.DefaultSensorStatus.STOPPED
+    on = Operating(schedules={"edu": Schedule(cron="0 4 * * 1", timezone="Europe/Zurich", running=True)})
+    schedule = schedule_of(study, on)
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 4 * * 1", "Europe/Zurich")
+
+
+def test_conditions_are_there_only_when_chosen_and_raw_pins_have_none(study):
+    steps = table_of(study)
+    assert all(condition_of(step, Automation()) is None for step in steps.values()) and automation(Automation()) == []
+    on = Automation(on=True)
+    assert {step.kind for step in steps.values() if condition_of(step, on) is None} == {"raw"}
+    assert automation(on)[0].name == "follow_changes"
+
+
+def test_under_conditions_data_follows_at_once_and_models_wait_for_their_hour():
+    on = Automation(on=True, cron="0 3 * * *")
+    from mmn.orchestration.steps import Step
+
+    def step(key: str, kind: str) -> Step:
+        return Step(key=key, kind=kind, dataset="d", out=key, description="")
+
+    @dg.asset
+    def raw(): ...
+
+    @dg.asset(deps=[raw], automation_condition=condition_of(step("f", "features"), on))
+    def feature(): ...
+
+    @dg.asset(deps=[feature], automation_condition=condition_of(step("m", "model"), on))
+    def model(): ...
+
+    definitions = dg.Definitions(assets=[raw, feature, model])
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def evaluate(hour: int, cursor=None):
+            now = datetime.datetime(2026, 11, 21, hour, 30, tzinfo=datetime.UTC)
+            return dg.evaluate_automation_conditions(definitions, instance, cursor=cursor, evaluation_time=now)
+
+        def requested(result) -> set[str]:
+            return {k.to_user_string() for k in (raw.key, feature.key, model.key) if result.get_num_requested(k)}
+
+        dg.materialize([raw, feature, model], instance=instance)
+        first = evaluate(0)
+        dg.materialize([raw], instance=instance)
+        second = evaluate(1, first.cursor)
+        assert requested(second) == {"feature"}
+        dg.materialize([raw, feature], instance=instance, selection=[feature])
+        third = evaluate(2, second.cursor)
+        assert requested(third) == set(), "its features changed, its hour has not come"
+        fourth = evaluate(3, third.cursor)
+        dg.materialize([raw, feature], instance=instance, selection=[feature])
+        assert requested(evaluate(4, fourth.cursor)) == {"model"}
