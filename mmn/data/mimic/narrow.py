@@ -86,7 +86,10 @@ def prepare(raw: Path, name: str, out: Path, provenance: dict[str, Any], progres
         in_file: ours.get(promised, promised) for promised, in_file, _ in columns_in(source.contract, header, file)
     }
     names = [column for column in COLUMNS if column in wanted.values()]
-    schema = pa.schema([(column, COLUMNS[column]) for column in names])
+    schema = pa.schema(
+        [(column, COLUMNS[column]) for column in names],
+        metadata={PROVENANCE_KEY: json.dumps(provenance, sort_keys=True).encode()},
+    )
     batches = read_batches(path, file, header, {old: COLUMNS[new] for old, new in wanted.items()}, progress)
     tally = _Tally()
     with (
@@ -98,7 +101,6 @@ def prepare(raw: Path, name: str, out: Path, provenance: dict[str, Any], progres
             writer.write_table(table, row_group_size=ROW_GROUP)
         writer.add_key_value_metadata(
             {
-                PROVENANCE_KEY: json.dumps(provenance, sort_keys=True).encode(),
                 LEFT_OUT_KEY: json.dumps({"no number": sum(tally.no_number.values())}).encode(),
                 COUNTS_KEY: json.dumps({"format": FORMAT, "file": file, **tally.counts()}, sort_keys=True).encode(),
             }
