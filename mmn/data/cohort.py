@@ -71,6 +71,13 @@ def empty_baselines() -> pd.DataFrame:
     )
 
 
+def leave_out(rows: pd.DataFrame, out: pd.Series, reason: str, excluded: dict[str, int]) -> pd.DataFrame:
+    """The candidates that stay; those that do not are counted under their reason, if there are any."""
+    if out.any():
+        excluded[reason] = int(out.sum())
+    return rows[~out]
+
+
 def check_cohort(cohort: Cohort, where: str) -> None:
     """The promises of `Cohort`, checked before anything is written. Raises ContractError."""
     items, folds = cohort.items, cohort.folds

@@ -190,6 +190,19 @@ def test_every_flipped_byte_of_an_artifact_or_of_the_lock_is_found_with_its_plac
     flips()
 
 
+def test_every_flipped_byte_of_a_raw_folders_line_in_the_lock_is_found_without_the_journal(world):
+    # Dagster hears nothing of raw folders: here the lock has no other witness than the folder itself.
+    (world.root / "journal.jsonl").unlink()
+    world.git("rm", "-q", "--cached", "journal.jsonl")
+    world.git("commit", "-q", "-m", "no journal")
+    path = world.root / "dvc.lock"
+    kept = path.read_bytes()
+    begins = kept.index(b"    - path: raw/toy\n")
+    for at in range(begins, kept.index(b"    outs:", begins)):
+        path.write_bytes(kept[:at] + bytes([kept[at] ^ 1]) + kept[at + 1 :])
+        assert any("dvc.lock" in fault for fault in faults(now(world, verify=True))), at
+
+
 def test_every_flipped_byte_of_the_journal_is_found(world):
     path = world.root / "journal.jsonl"
     kept = path.read_bytes()

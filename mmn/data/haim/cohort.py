@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from mmn.data.cohort import Cohort
+from mmn.data.cohort import Cohort, leave_out
 from mmn.data.errors import CohortError, ContractError
 from mmn.data.folds import haim_folds, subject_folds
 from mmn.data.haim.columns import IMAGE, NEEDED, STAY, TARGETS, TIME
@@ -35,12 +35,12 @@ def build_cohort(raw: Path, params: HaimParams) -> Cohort:
         "labels=chexpert, as HAIM has them; -1 and blank are no label",
         f"{len(rows):,} data rows read" + (f" (nrows={params.nrows})" if params.nrows else ""),
     ]
-    rows = _leave_out(rows, rows[[STAY, IMAGE]].isna().any(axis=1), f"no {STAY} or no {IMAGE}", excluded)
-    rows = _leave_out(rows, rows.duplicated([IMAGE, TIME]), "the same X-ray, listed for another stay", excluded)
-    rows = _leave_out(rows, rows.duplicated(IMAGE), "the same X-ray, listed with another time", excluded)
+    rows = leave_out(rows, rows[[STAY, IMAGE]].isna().any(axis=1), f"no {STAY} or no {IMAGE}", excluded)
+    rows = leave_out(rows, rows.duplicated([IMAGE, TIME]), "the same X-ray, listed for another stay", excluded)
+    rows = leave_out(rows, rows.duplicated(IMAGE), "the same X-ray, listed with another time", excluded)
     known = rows[list(TARGETS)].notna()
     unlabelled = ~(known.all(axis=1) if params.both_labels else known.any(axis=1))
-    rows = _leave_out(rows, unlabelled, f"{'a' if params.both_labels else 'each'} label missing or uncertain", excluded)
+    rows = leave_out(rows, unlabelled, f"{'a' if params.both_labels else 'each'} label missing or uncertain", excluded)
     if rows.empty:
         raise CohortError(f"{file.path}: no X-ray is left. Left out: {excluded or 'none, the file has no row'}.")
     if untimed := int(rows["prediction_time"].isna().sum()):
@@ -123,9 +123,3 @@ def _about_folds(items: pd.DataFrame, folds: pd.DataFrame, file: HaimFile) -> st
         f"folds are grouped by {STAY}, an ICU stay, as MultiModN has them: {int(straddling.sum())} of "
         f"{len(straddling)} patients sit on two sides of a fold; `folds: subject` keeps them apart"
     )
-
-
-def _leave_out(rows: pd.DataFrame, out: pd.Series, reason: str, excluded: dict[str, int]) -> pd.DataFrame:
-    if out.any():
-        excluded[reason] = int(out.sum())
-    return rows[~out]

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmn.data.cohort import Cohort
+from mmn.data.cohort import Cohort, leave_out
 from mmn.data.errors import CohortError
 from mmn.data.folds import subject_folds
 from mmn.data.mimic.layout import usable_layout
 from mmn.data.mimic.params import CxrParams
 from mmn.data.mimic.reader import open_tables
 from mmn.data.mimic.stays import read_admissions, read_stays
-from mmn.data.mimic.xray_index import SIZE, STUDY, TARGETS, leave_out, read_labels, read_xray_index, require_xrays
+from mmn.data.mimic.xray_index import SIZE, STUDY, TARGETS, read_labels, read_xray_index, require_xrays
 
 
 def build_cxr_cohort(raw: Path, params: CxrParams) -> Cohort:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmn.data.cohort import Cohort
+from mmn.data.cohort import Cohort, leave_out
 from mmn.data.errors import CohortError, RawFileError
 from mmn.data.folds import haim_folds
 from mmn.data.mimic.contracts import Admissions, CxrChexpert, CxrSplit, table_name
@@ -24,7 +24,7 @@ from mmn.data.mimic.layout import usable_layout
 from mmn.data.mimic.params import CxrParams
 from mmn.data.mimic.reader import open_tables
 from mmn.data.mimic.sources import with_stay_order
-from mmn.data.mimic.xray_index import SIZE, STUDY, TARGETS, leave_out, read_labels, read_xray_index, require_xrays
+from mmn.data.mimic.xray_index import SIZE, STUDY, TARGETS, read_labels, read_xray_index, require_xrays
 
 
 def build_haim_cohort(raw: Path, params: CxrParams) -> Cohort:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmn.data.cohort import Cohort
+from mmn.data.cohort import Cohort, leave_out
 from mmn.data.errors import CohortError
 from mmn.data.folds import subject_folds
 from mmn.data.mimic.layout import usable_layout
@@ -37,10 +37,7 @@ def build_icu_cohort(raw: Path, params: IcuParams) -> Cohort:
         ("died before the prediction", lambda s: s["deathtime"] <= s["prediction_time"]),
         ("left the hospital before the prediction", lambda s: s["dischtime"] <= s["prediction_time"]),
     ):
-        dropped = out(stays)
-        if dropped.any():
-            excluded[reason] = int(dropped.sum())
-        stays = stays[~dropped]
+        stays = leave_out(stays, out(stays), reason, excluded)
     if stays.empty:
         raise CohortError(
             f"{raw}: no ICU stay is left for hour={params.hour:g}. Left out: {excluded or 'none, the table is empty'}. "

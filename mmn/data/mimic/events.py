@@ -132,12 +132,6 @@ def _homes(tables: Tables, key: str, file: str) -> Homes:
     return Homes(key, np.asarray(known, dtype=np.int64), table_name(contract), file)
 
 
-def item_keys(items: pd.DataFrame) -> pd.DataFrame:
-    keys = items[["subject_id", "hadm_id", "stay_id", "start_time", "prediction_time"]].reset_index(drop=True)
-    whole = dict.fromkeys(("subject_id", "hadm_id", "stay_id"), "Int64")
-    return keys.astype(whole).assign(position=np.arange(len(keys), dtype=np.int32))
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Scan:
     """The way from the narrow table's rows to blocks. visit: the rule OF_VISIT holds."""

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 from mmn.data.cohort import Cohort
 from mmn.data.evidence import Evidence
 from mmn.data.mimic.demographics import read_demographics, read_haim_demographics
-from mmn.data.mimic.events import OF_ADMISSION, OF_STAY, OF_VISIT, read_events
+from mmn.data.mimic.events import EVENT_TABLES, OF_ADMISSION, OF_STAY, OF_VISIT, read_events
+from mmn.data.mimic.events import Which as Events
 from mmn.data.mimic.images import read_image_history, read_images
 from mmn.data.mimic.layout import usable_layout
-from mmn.data.mimic.notes import Which, read_notes
+from mmn.data.mimic.notes import Which as Notes
+from mmn.data.mimic.notes import read_notes
 from mmn.data.mimic.params import CxrParams, IcuParams
 from mmn.data.mimic.reader import open_tables
 from mmn.data.mimic.xray_index import subject_xrays
 
-Events = Literal["chart", "lab", "procedure"]
 # Modality -> its table, and what belongs to an item in mode clean and in mode haim. In mode clean an image's are the
 # whole admission's events, as it may follow one stay and precede another.
 CXR_EVENTS: dict[str, tuple[Events, str, str]] = {
@@ -34,14 +34,13 @@ ICU_EVENTS: dict[str, tuple[Events, str]] = {
     "lab_events": ("lab", OF_VISIT),
     "procedures": ("procedure", OF_STAY),
 }
-PREPARED_OF: dict[Events, str] = {"chart": "chartevents", "lab": "labevents", "procedure": "procedureevents"}
 # Modality -> its notes, and what belongs to an item in mode clean; in mode haim a note is its stay's.
-CXR_NOTES: dict[str, tuple[Which, str]] = {
+CXR_NOTES: dict[str, tuple[Notes, str]] = {
     "notes": ("echo", OF_ADMISSION),
     "ecg_notes": ("ecg", OF_ADMISSION),
     "radiology_notes": ("radiology", OF_VISIT),
 }
-ICU_NOTES: dict[str, tuple[Which, str]] = {"notes": ("radiology", OF_VISIT)}
+ICU_NOTES: dict[str, tuple[Notes, str]] = {"notes": ("radiology", OF_VISIT)}
 IMAGES = ("xray", "xray_findings")
 IMAGE_HISTORIES = ("xray_history", "xray_history_findings")
 
@@ -53,10 +52,10 @@ def read_cxr_evidence(
     not there, KeyError for an unknown modality."""
     items, mode = cohort.items, params.mode
     if modality in IMAGES:
-        return read_images(raw, items, mode)
+        return read_images(raw, items)
     if modality in CXR_EVENTS:
         which, clean, haim = CXR_EVENTS[modality]
-        belongs, narrow = (haim if mode == "haim" else clean), prepared.get(PREPARED_OF[which])
+        belongs, narrow = (haim if mode == "haim" else clean), prepared.get(EVENT_TABLES[which].name)
         return read_events(raw, items, which, belongs=belongs, mode=mode, narrow=narrow)
     with open_tables(usable_layout(raw)) as tables:
         if modality in IMAGE_HISTORIES:
@@ -75,7 +74,7 @@ def read_icu_evidence(
     items, mode = cohort.items, params.mode
     if modality in ICU_EVENTS:
         which, belongs = ICU_EVENTS[modality]
-        return read_events(raw, items, which, belongs=belongs, mode=mode, narrow=prepared.get(PREPARED_OF[which]))
+        return read_events(raw, items, which, belongs=belongs, mode=mode, narrow=prepared.get(EVENT_TABLES[which].name))
     with open_tables(usable_layout(raw)) as tables:
         if modality == "demographics":
             return read_demographics(tables, items)

@@ -26,9 +26,9 @@ _AT_ONCE = 256
 _THREADS = 8
 
 
-def read_images(raw: Path, items: pd.DataFrame, mode: Mode = "clean") -> ImageEvidence:
-    """One picture per item, weight 1, in the cohort's order, whatever the mode. items: `item`, `image_path` (relative),
-    and `height`, `width` where the tables tell the size.
+def read_images(raw: Path, items: pd.DataFrame) -> ImageEvidence:
+    """One picture per item, weight 1, in the cohort's order, in both modes alike. items: `item`, `image_path`
+    (relative), and `height`, `width` where the tables tell the size.
 
     An item whose picture is missing or unfit has no row; it is in `set_aside`.
     """

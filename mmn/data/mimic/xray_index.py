@@ -123,10 +123,3 @@ def _no_labels(layout: Layout, whose: str, table: str) -> str:
         f"{layout.raw}: no {file(table)} (of MIMIC-CXR-JPG), from which `mimic.cohort.labels: {whose}` takes its "
         f"labels. Add the file{instead}."
     )
-
-
-def leave_out(images: pd.DataFrame, out: pd.Series, reason: str, excluded: dict[str, int]) -> pd.DataFrame:
-    """The rows that stay; those that do not are counted under their reason."""
-    if out.any():
-        excluded[reason] = int(out.sum())
-    return images[~out]

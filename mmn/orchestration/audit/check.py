@@ -6,7 +6,7 @@ parameters or data have changed since is no fault as long as a witness vouches f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +41,13 @@ def check(snapshot: Snapshot, entry: Entry, events: Sequence[Event] | None, *, v
     read = []
     if verify:
         lines = _lines(snapshot, entry)
-        vouched = _vouched(lines, entry, events)
+        # Dagster is told of code, parameters and artifacts; the version of a raw folder only the journal knows.
+        by_journal = any(line["entry"] == entry.digest for line in lines)
+        vouched = by_journal or _told_dagster(entry, events)
         read = [
             *(check_bytes(snapshot, entry, artifact, {line["sha256"] for line in lines}) if artifact else ()),
             *check_code(snapshot, entry, vouched=vouched),
-            *check_raw(snapshot, entry, artifact, vouched=vouched),
+            *check_raw(snapshot, entry, artifact, vouched=by_journal),
         ]
     findings += [*said, *journal, *dagster, *read]
     seen_by_dagster = any(event.version == entry.version for event in events or ())
@@ -183,8 +185,5 @@ def _dagster(snapshot: Snapshot, entry: Entry, events: Sequence[Event]) -> list[
     return findings
 
 
-def _vouched(lines: Sequence[Mapping[str, Any]], entry: Entry, events: Sequence[Event] | None) -> bool:
-    """Whether somebody besides the lock recorded its code and parameters."""
-    return any(line["entry"] == entry.digest for line in lines) or any(
-        event.version == entry.version and event.code_version == entry.code_version for event in events or ()
-    )
+def _told_dagster(entry: Entry, events: Sequence[Event] | None) -> bool:
+    return any(event.version == entry.version and event.code_version == entry.code_version for event in events or ())

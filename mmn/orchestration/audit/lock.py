@@ -107,10 +107,21 @@ def read_lock_text(text: str) -> Lock:
             problems.append((place, "is not written as DVC or mmn writes it: it was changed by hand"))
         if entry.key.replace("/", "-") != stage or key_of(entry.path) != entry.key:
             problems.append((place, "its name, command and output are not of one step: it was changed by hand"))
+        if strange := _not_of_a_step(entry):
+            problems.append((place, f"{', '.join(strange)} can be no input of its step: it was changed by hand"))
         if entry.key in entries:
             problems.append((place, f"{entry.key} is recorded twice"))
         entries[entry.key] = entry
     return Lock(entries=entries, problems=tuple(problems))
+
+
+def _not_of_a_step(entry: Entry) -> list[str]:
+    """Inputs that no step has: they are artifacts and code, and for a manifest of raw files its own raw folder."""
+    kind, _, rest = entry.key.partition("/")
+    own = {f"raw/{rest.partition('/')[0]}"} if kind == "raw" else set()
+    known = [path for path in entry.deps if path in own or path.startswith(("artifacts/", "mmn/"))]
+    missing = own - set(entry.deps)
+    return sorted({*entry.deps, *missing} - set(known))
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str, int]]:
