@@ -7,7 +7,8 @@ export PATH := $(abspath $(BIN)):$(PATH)
 export OMP_NUM_THREADS := 1
 
 # What the tests of `make test-system` need of the machine.
-DEBIAN := chromium slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge
+DEBIAN := chromium slurmctld slurmd slurm-client slurm-wlm-basic-plugins munge postgresql nginx-light
+NEEDED := chromium slurmctld pg_lsclusters nginx
 
 .PHONY: demo test test-system ui lint clean
 
@@ -17,7 +18,7 @@ demo: $(BIN)/.installed
 test: $(BIN)/.installed lint
 	@pytest -n 2 --dist loadfile -m "not system"
 
-# Needs root (or sudo) for Debian's Chromium and Slurm.
+# Needs root (or sudo) for Debian's Chromium, Slurm, Postgres and nginx.
 test-system: $(BIN)/.installed-system
 	@pytest -m system
 
@@ -34,7 +35,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(BIN)/.installed-system: $(BIN)/.installed
-	command -v chromium >/dev/null && command -v slurmctld >/dev/null || { S=$$(command -v sudo || true); $$S apt-get update -qq && $$S apt-get install -y -qq --no-install-recommends $(DEBIAN); }
+	(for name in $(NEEDED); do PATH=$$PATH:/usr/sbin command -v $$name >/dev/null || exit 1; done) || { S=$$(command -v sudo || true); $$S apt-get update -qq && $$S apt-get install -y -qq --no-install-recommends $(DEBIAN); }
 	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[system]'
 	@touch $@
 

@@ -39,7 +39,7 @@ from mmn.data.folds import subject_folds
 from mmn.modeling.decoding import MOST_ROWS
 from mmn.modeling.inputs import Member
 from mmn.modeling.settings import TrainingSettings
-from mmn.modeling.train import _Training
+from mmn.modeling.train import Training
 from mmn.modeling.trained import one_thread
 
 DECODER_HIDDEN = 32
@@ -241,7 +241,7 @@ def measure(name: str, num_members: int, rounds: int, epochs: int) -> tuple[dict
         batch_size=shape.batch, dropout=shape.dropout, state=shape.state, device="cpu", loss="published"
     )
     trainings = {
-        count: _Training(
+        count: Training(
             cohort, embeddings, tasks, shape.architecture, settings,
             [Member(fold=n % 5, seed=n // 5) for n in range(count)],
         )

@@ -1,7 +1,8 @@
 """The cohort: which items there are, whose, when the prediction is made, what is to be predicted, and the folds.
 
 On disk a folder: `items.parquet` (one row per item), `folds.parquet` (one row per item and fold it takes part in),
-`baselines.parquet` (predictions of rules that need no model), `card.json` (counts, what was left out and why).
+`baselines.parquet` (predictions of rules that need no model), `subgroups.parquet` (whom results are split by; where
+there is any), `card.json` (counts, what was left out and why).
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Cohort:
         protocol, and a note must say so.
     baselines: columns `item`, `task`, `baseline`, `prediction` (same unit as the target; for a binary task a score),
         and `fold` (int; -1 where nothing was fitted, so that it serves all folds).
+    subgroups: `item`, in the order of `items`, and a column per attribute that results are told apart by (sex, age
+        band): strings, null = not known. None = there is none. Never an input of a model.
     excluded: reason -> number of candidate items left out for it. notes: what a reader of the results must know.
     """
 
@@ -43,6 +46,7 @@ class Cohort:
     fold_group: str = "subject"
     num_steps: int = 1
     baselines: pd.DataFrame = field(default_factory=lambda: empty_baselines())
+    subgroups: pd.DataFrame | None = None
     excluded: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -94,6 +98,8 @@ def check_cohort(cohort: Cohort, where: str) -> None:
                 f"{where}.targets[{task}]: shape {target.shape}, expected {(len(items),)} "
                 f"or {(len(items), cohort.num_steps)}."
             )
+    if cohort.subgroups is not None:
+        _check_subgroups(cohort.subgroups, items, where)
     if unknown := set(folds["split"]) - set(SPLITS):
         raise ContractError(f"{where}.folds: unknown split {sorted(unknown)}; known: {list(SPLITS)}.")
     if folds.duplicated(["item", "fold"]).any():
@@ -120,6 +126,17 @@ def check_cohort(cohort: Cohort, where: str) -> None:
                 )
 
 
+def _check_subgroups(subgroups: pd.DataFrame, items: pd.DataFrame, where: str) -> None:
+    if list(subgroups.get("item", ())) != list(items["item"]):
+        raise ContractError(
+            f"{where}.subgroups: its `item` column is not the items, in their order; give a row of each."
+        )
+    for name in subgroups.columns.drop("item"):
+        known = subgroups[name].dropna()
+        if not known.map(lambda value: isinstance(value, str)).all():
+            raise ContractError(f"{where}.subgroups.{name}: holds other than text; name each group, null = not known.")
+
+
 def write_cohort(folder: Path, cohort: Cohort, provenance: dict[str, Any]) -> None:
     """Write into `folder`, which must be a fresh (temporary) folder."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -132,6 +149,9 @@ def write_cohort(folder: Path, cohort: Cohort, provenance: dict[str, Any]) -> No
     write_parquet(
         folder / "baselines.parquet", pa.Table.from_pandas(cohort.baselines, preserve_index=False), provenance
     )
+    if cohort.subgroups is not None:
+        text = cohort.subgroups.astype("str")
+        write_parquet(folder / "subgroups.parquet", pa.Table.from_pandas(text, preserve_index=False), provenance)
     write_json(
         folder / "card.json",
         {
@@ -157,6 +177,9 @@ def read_cohort(folder: Path) -> Cohort:
         targets={name.removeprefix(TARGET_PREFIX): _target_array(table[name]) for name in names},
         folds=pq.read_table(folder / "folds.parquet").to_pandas(),
         baselines=pq.read_table(folder / "baselines.parquet").to_pandas(),
+        subgroups=pq.read_table(folder / "subgroups.parquet").to_pandas()
+        if (folder / "subgroups.parquet").exists()
+        else None,
         fold_group=card["fold_group"],
         num_steps=card["num_steps"],
         excluded=card["excluded"],

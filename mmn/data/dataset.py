@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmn.data.cohort import Cohort
+from mmn.data.errors import ParamsError
 
 EvidenceKind = Literal["table", "texts", "images", "events", "clicks", "hours", "vectors"]
 
@@ -23,18 +24,28 @@ class Task:
     `per_step`: a continuous task, one target per time step; otherwise static, the same target at every step.
     `read_step`: the step (0-based) after which results are reported; every model sees the input up to there.
     `early`: share of the series -> the step after which it is seen, where results are reported as well.
+    `classes`: of a multiclass task, what each number from 0 on stands for; its targets are those numbers.
     `unit`: of a regression target as the cohort stores it (physical). `published`: the paper's numbers by model.
     """
 
     name: str
     number: int | None
-    kind: Literal["binary", "regression"]
+    kind: Literal["binary", "multiclass", "regression"]
     description: str
     per_step: bool = False
     read_step: int = 0
     early: Mapping[str, int] = field(default_factory=dict)
     unit: str = ""
     published: Mapping[str, str] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # A card gives a list.
+        object.__setattr__(self, "classes", tuple(self.classes))
+        if self.kind == "multiclass" and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
+            raise ParamsError(f"task '{self.name}': a multiclass task names its classes, two or more, each once.")
+        if self.kind != "multiclass" and self.classes:
+            raise ParamsError(f"task '{self.name}': classes are a multiclass task's; this one is {self.kind}.")
 
 
 @dataclass(frozen=True, kw_only=True)

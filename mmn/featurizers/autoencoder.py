@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _ALONE = "modality"
 # Up to here the layers between cost more than the first and the last.
 _CHEAP_INPUTS = 48
+# Of the positions of two stations the share explained is luck.
+_LEAST_DISTINCT = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,7 +226,7 @@ def _as_embeddings(given: Embeddings, codes: np.ndarray, unit: str) -> Embedding
 
 def _fold_card(stack: Stack, best_KP: torch.Tensor, member: int, epoch: int, rows: Rows) -> dict[str, Any]:
     """`explained` of a side: 1 - squared error / that of the training mean, over known elements; None where nothing
-    varies or there is no row. MSE in scaled units."""
+    varies or there is no row, of validation also with fewer than 10 distinct rows. MSE in scaled units."""
     import torch
 
     fold = member % stack.num_folds
@@ -238,8 +240,18 @@ def _fold_card(stack: Stack, best_KP: torch.Tensor, member: int, epoch: int, row
         error, spread, num = stack.squared_errors(best_KP[member : member + 1], [member], [positions])[0].tolist()
         card[f"{side} rows"] = len(positions)
         card[f"{side} MSE"] = round(error / num, 8) if num else None
-        card[f"{side} explained"] = round(1 - error / spread, 4) if spread > 1e-9 * max(num, 1.0) else None
+        told = (
+            side == "train" or _num_distinct(rows.tables[min(fold, len(rows.tables) - 1)][positions]) >= _LEAST_DISTINCT
+        )
+        known = told and spread > 1e-9 * max(num, 1.0)
+        card[f"{side} explained"] = round(1 - error / spread, 4) if known else None
     return card
+
+
+def _num_distinct(rows: np.ndarray) -> int:
+    """rows: float32 (R, D); NaN equals NaN."""
+    rows = np.ascontiguousarray(rows)
+    return len(np.unique(rows.view(np.dtype((np.void, rows.strides[0])))))
 
 
 def _card(cards: list[dict[str, Any]], rows: Rows, width: int, params: AutoencoderParams, seed: int) -> dict[str, Any]:
@@ -254,7 +266,8 @@ def _card(cards: list[dict[str, Any]], rows: Rows, width: int, params: Autoencod
         "(or epochs), widen the code, or lower least_explained if that much is enough."
         if below
         else None,
-        "note": f"{len(cards) - len(judged)} folds have no validation row that varies, to be judged by."
+        "note": f"{len(cards) - len(judged)} folds are not judged: they have fewer than {_LEAST_DISTINCT} distinct "
+        "validation rows, or rows that do not vary."
         if len(judged) < len(cards)
         else None,
     }

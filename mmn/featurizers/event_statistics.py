@@ -59,7 +59,7 @@ def summarise_events(
         if haim:
             values = np.append(values, 0.0)
         statistics[series[starts]] = series_statistics(values, sizes + haim)
-        present[block.item] = True
+        present[block.item[starts]] = True
         num_values, next_item = num_values + len(series), int(block.item[-1]) + 1
         progress(next_item, num_items)
     progress(num_items, num_items)

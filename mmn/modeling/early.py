@@ -18,7 +18,7 @@ from mmn.modeling.checkpoint import Checkpoint
 from mmn.modeling.scores import score
 from mmn.modeling.settings import TrainingSettings
 from mmn.modeling.train import train
-from mmn.modeling.trained import Trained, one_thread
+from mmn.modeling.trained import Trained, one_thread, prediction_columns
 
 Progress = Callable[[int, int], None]
 
@@ -74,7 +74,7 @@ def _read_at(
                 "fold": np.int32(member.fold),
                 "task": task.name,
                 "step": np.int32(step),
-                "prediction": trained.to_unit(task, k, found[k][:, step]).astype(np.float64),
+                **prediction_columns(task, trained.to_unit(task, k, found[k][:, step])),
             }
         )
         for k, member in enumerate(trained.members)

@@ -2,6 +2,7 @@
 
 - the training prevalence (binary) or mean (regression);
 - the presence of the modalities and nothing else (logistic or ridge regression on the presence bits);
+- "X alone": logistic or ridge regression on one modality's scaled embedding, for the modalities that are named;
 - "shuffled labels (linear)": ridge regression on all scaled embeddings, trained on permuted labels, over many
   permutations: what chance gives;
 - each of the cohort's baselines (persistence, geography, "active this week", ...).
@@ -9,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -23,26 +24,34 @@ PRESENCE, SHUFFLED = "presence only", "shuffled labels (linear)"
 NUM_SHUFFLES = 20
 
 
-def floor_predictions(cohort: Cohort, task: Task, embeddings: Mapping[str, Embeddings]) -> dict[str, list[np.ndarray]]:
+def floor_predictions(
+    cohort: Cohort, task: Task, embeddings: Mapping[str, Embeddings], alone: Sequence[str] = ()
+) -> dict[str, list[np.ndarray]]:
     """Floor -> per fold the predictions of its test items (NaN where the floor has none), in the order of `rows`.
 
+    alone: the modalities that are a floor each. One that defines the task's labels is none: the caller leaves it out.
     Each is (n,), or (n, NUM_SHUFFLES) for the shuffled labels: one shuffle alone is luck on a small test set.
     """
     target = read_target(cohort, task)
     constant = "training prevalence" if task.kind == "binary" else "training mean"
     bits = presence_bits(embeddings, task.read_step)
     found: dict[str, list[np.ndarray]] = {constant: [], PRESENCE: [], SHUFFLED: []}
+    found |= {alone_name(name): [] for name in alone if name in embeddings}
     for fold in range(cohort.num_folds):
         train, test = cohort.rows(fold, "train"), cohort.rows(fold, "test")
         train = train[~np.isnan(target[train])]
         mean = target[train].mean() if len(train) else np.nan
         found[constant].append(np.full(len(test), mean))
         if len(train) < 2 or np.ptp(target[train]) == 0:
-            found[PRESENCE].append(np.full(len(test), mean))
-            found[SHUFFLED].append(np.full(len(test), mean))
+            for name in found.keys() - {constant}:
+                found[name].append(np.full(len(test), mean))
             continue
         found[PRESENCE].append(_fit_presence(bits[train], target[train], bits[test], task))
-        x = scaled_inputs(embeddings, fold, train, task.read_step)
+        parts = scaled_inputs(embeddings, fold, train, task.read_step)
+        for name in alone:
+            if name in parts:
+                found[alone_name(name)].append(_fit_alone(parts[name], target, train, test, task))
+        x = np.concatenate(list(parts.values()), axis=1)
         labels = np.repeat(target[train][:, None], NUM_SHUFFLES, axis=1)
         shuffled = np.random.default_rng([fold, 17]).permuted(labels, axis=0)
         found[SHUFFLED].append(_fit_ridge(x[train], shuffled, x[test], task))
@@ -73,15 +82,39 @@ def presence_bits(embeddings: Mapping[str, Embeddings], read_step: int) -> np.nd
     return np.concatenate([e.present[:, : read_step + 1] for e in embeddings.values()], axis=1).astype(np.float64)
 
 
-def scaled_inputs(embeddings: Mapping[str, Embeddings], fold: int, train: np.ndarray, read_step: int) -> np.ndarray:
-    """(N, W) float32: embeddings up to the read step, standardised on the fold's present training rows; absent = 0."""
-    parts = []
-    for e in embeddings.values():
+def alone_name(modality: str) -> str:
+    return f"{modality} alone"
+
+
+def scaled_inputs(
+    embeddings: Mapping[str, Embeddings], fold: int, train: np.ndarray, read_step: int
+) -> dict[str, np.ndarray]:
+    """Modality -> (N, W) float32: its embedding up to the read step, standardised on the fold's present training rows;
+    absent = 0."""
+    parts = {}
+    for name, e in embeddings.items():
         values = e.values[fold if e.fitted_per_fold else 0][:, : read_step + 1]
         present = e.present[:, : read_step + 1]
         scaler = fit_scaler(values[train][present[train]], "standard")
-        parts.append(np.where(present[..., None], scaler(values), np.float32(0.0)).reshape(len(values), -1))
-    return np.concatenate(parts, axis=1)
+        parts[name] = np.where(present[..., None], scaler(values), np.float32(0.0)).reshape(len(values), -1)
+    return parts
+
+
+def _fit_alone(x: np.ndarray, target: np.ndarray, train: np.ndarray, test: np.ndarray, task: Task) -> np.ndarray:
+    """x: (N, W). The penalty is a prior under which a standardised item's score varies by 1, however wide the embedding
+    is: 1 / W per weight."""
+    varies = np.ptp(x[train], axis=0) > 0
+    if not varies.any():
+        return np.full(len(test), target[train].mean())
+    x_train, x_test, penalty = x[train][:, varies], x[test][:, varies], float(varies.sum())
+    if task.kind == "regression":
+        from sklearn.linear_model import Ridge
+
+        return Ridge(alpha=penalty).fit(x_train, target[train]).predict(x_test).astype(np.float64)
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(C=1 / penalty, max_iter=300).fit(x_train.astype(np.float64), target[train])
+    return fitted.predict_proba(x_test)[:, 1]
 
 
 def _fit_presence(x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, task: Task) -> np.ndarray:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mmn.data.dataset import Task
 from mmn.data.errors import ContractError
-from mmn.modeling.architecture import Architecture, Model, loss_terms, outputs_of, to_prediction
+from mmn.modeling.architecture import Architecture, ReadOnce, outputs_of
 from mmn.modeling.batch import Batch, ModalityShape
 from mmn.modeling.layers import MemberLinear, MemberNorm, member_values
 from mmn.modeling.settings import TrainingSettings
@@ -52,7 +52,7 @@ class Block(nn.Module):
         return self.gather(mixed.transpose(1, 2).reshape(K, B * L, -1)).view(K, B, L, E)
 
 
-class FusionTransformer(Model):
+class FusionTransformer(ReadOnce):
     """Several tasks share all but their last layer. A task sees the tokens up to its read step and no later one."""
 
     def __init__(
@@ -128,32 +128,6 @@ class FusionTransformer(Model):
             embedded[m.name] = embed(x_KBTD.reshape(K, B * T, D)).view(K, B, T, self.width)
         stacked = torch.stack([embedded[name][:, :, step] for step, name in self.tokens], dim=2)
         return stacked + self.place_K1LE
-
-    def losses(self, batch: Batch, keep: Tensor | None = None) -> Tensor:
-        """(K,): each member's mean loss over the (item, task) pairs with a label."""
-        raw = self(batch, keep)
-        total_K, known_K = [], []
-        for task in self.tasks:
-            target_KB = batch.targets[task.name][:, :, task.read_step if task.per_step else 0]
-            known_KB = (~torch.isnan(target_KB) & batch.real).to(target_KB.dtype)
-            terms_KB = loss_terms(raw[task.name], torch.nan_to_num(target_KB), task, self.loss)
-            total_K.append(self.task_weights.get(task.name, 1.0) * (terms_KB * known_KB).sum(dim=1))
-            known_K.append(known_KB.sum(dim=1))
-        return torch.stack(total_K).sum(dim=0) / torch.stack(known_K).sum(dim=0).clamp(min=1.0)
-
-    def accumulate_gradients(
-        self, batch: Batch, keep: Tensor | None = None, order: Sequence[str] | None = None
-    ) -> Tensor:
-        losses = self.losses(batch, keep)
-        losses.sum().backward()
-        return losses.detach()
-
-    def read(self, batch: Batch) -> dict[str, Tensor]:
-        raw = self(batch)
-        return {task.name: to_prediction(raw[task.name], task, self.loss) for task in self.tasks}
-
-    def read_every_step(self, batch: Batch) -> dict[str, Tensor]:
-        return {}
 
 
 FUSION_TRANSFORMER = Architecture(

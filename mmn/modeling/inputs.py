@@ -44,8 +44,9 @@ class Member:
 class Scaling:
     """What the members learnt of one modality's training rows: y = (x - shift) / scale, clipped to [0, 1] if `clip`.
 
-    shift, scale: (K, D). mean: (K, D), the mean training row after scaling. trained: (K,) bool, False where no
-    training item had the modality: that member never uses it.
+    shift, scale: (K, D). mean: (K, D), the mean of the known training elements after scaling: what an undefined
+    element of a present row becomes (0 with the standard scaler). trained: (K,) bool, False where no training item had
+    the modality: that member never uses it.
     """
 
     shift: np.ndarray
@@ -54,15 +55,41 @@ class Scaling:
     trained: np.ndarray
     clip: bool
 
+    def tensors(self, device: torch.device | str, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """What `scale_` needs besides x, (K, D) each: shift, inverse of scale, what an undefined element becomes."""
+        shift, scale, mean = (torch.from_numpy(part).to(device, dtype) for part in (self.shift, self.scale, self.mean))
+        return shift, scale.reciprocal(), mean if self.clip else torch.zeros_like(mean)
+
+
+def scale_(x: Tensor, shift: Tensor, inverse_scale: Tensor, undefined: Tensor, clip: bool) -> Tensor:
+    """In place, for training, prediction and streams alike: scaled, clipped to [0, 1] if `clip`, finite everywhere.
+
+    NaN becomes `undefined`, which is not 0 only where `clip` is set.
+    """
+    x.sub_(shift).mul_(inverse_scale)
+    if not clip:
+        return x.nan_to_num_(nan=0.0)
+    x.clamp_(0.0, 1.0)
+    return x.copy_(torch.where(torch.isnan(x), undefined, x))
+
 
 def shapes_of(embeddings: Mapping[str, Embeddings]) -> tuple[ModalityShape, ...]:
     return tuple(ModalityShape(name=m, width=e.width, num_steps=e.num_steps) for m, e in embeddings.items())
 
 
 def fit_scaling(
-    embeddings: Embeddings, modality: str, members: Sequence[Member], rows: Sequence[np.ndarray], kind: ScalerKind
+    embeddings: Embeddings,
+    modality: str,
+    members: Sequence[Member],
+    rows: Sequence[np.ndarray],
+    kind: ScalerKind,
+    channels: int = 0,
 ) -> Scaling:
-    """rows: each member's training rows. Present ones only are looked at; equal ones are fitted once."""
+    """rows: each member's training rows. Present ones only are looked at; equal ones are fitted once.
+
+    channels: of a picture or series that is laid out flat, channels first: one scale for all places of a channel; 0 =
+    a scale for every dimension.
+    """
     fitted: dict[tuple, tuple[np.ndarray, np.ndarray, np.ndarray, bool]] = {}
     per_member = []
     for member, train in zip(members, rows, strict=True):
@@ -72,9 +99,15 @@ def fit_scaling(
         key = (version, kept.tobytes())
         if key not in fitted:
             shown = embeddings.values[version, kept][embeddings.present[kept]]
+            if channels:
+                shown = shown.reshape(len(shown), channels, -1).swapaxes(1, 2).reshape(-1, channels)
             scaler = fit_scaler(shown, kind)
-            mean = scaler(shown).mean(axis=0, dtype=np.float64) if len(shown) else np.zeros(embeddings.width)
-            fitted[key] = (scaler.shift, scaler.scale, mean, bool(len(shown)))
+            # The scaler gives 0 for what is not known: it adds nothing here.
+            num_known = np.maximum((~np.isnan(shown)).sum(axis=0), 1)
+            mean = scaler(shown).sum(axis=0, dtype=np.float64) / num_known
+            places = embeddings.width // channels if channels else 1
+            shift, scale, mean = (np.repeat(part, places) for part in (scaler.shift, scaler.scale, mean))
+            fitted[key] = (shift, scale, mean, bool(len(shown)))
         per_member.append(fitted[key])
     shift, scale, mean, trained = (np.stack(parts) for parts in zip(*per_member, strict=True))
     return Scaling(shift=shift, scale=scale, mean=mean, trained=trained, clip=kind == "minmax")
@@ -97,7 +130,7 @@ SCALED_BYTES = 1 << 30
 class Inputs:
     """All embeddings of N items on one device, ready to be gathered into batches for K members.
 
-    Absent rows are blanked here, whatever they hold; a NaN of a present row becomes 0 after scaling.
+    Absent rows are blanked here, whatever they hold; a NaN of a present row becomes the training mean (`scale_`).
     """
 
     def __init__(
@@ -132,14 +165,18 @@ class Inputs:
             present[:, self.steps[name]] = e.present
         folds = [m.fold if versions > 1 else 0 for m in members]
 
-        def tiled(part: str) -> Tensor:
+        def tiled(parts: Iterable[Tensor]) -> Tensor:
             """(K, 1, W)."""
-            parts = [np.tile(getattr(scaling[s.name], part), (1, s.num_steps)) for s in self.shapes]
-            return torch.from_numpy(np.concatenate(parts, axis=1)).to(device, dtype)[:, None]
+            repeated = [p.repeat(1, s.num_steps) for p, s in zip(parts, self.shapes, strict=True)]
+            return torch.cat(repeated, dim=1)[:, None]
 
-        self.shift, self.inverse_scale = tiled("shift"), tiled("scale").reciprocal()
+        learnt = [scaling[s.name].tensors(device, dtype) for s in self.shapes]
+        self.shift, self.inverse_scale, self.undefined = (tiled(parts) for parts in zip(*learnt, strict=True))
         self.clip = any(scaling[s.name].clip for s in self.shapes)
-        self.mean = tiled("mean") if fill_absent == "mean" else None
+        means = [torch.from_numpy(scaling[s.name].mean).to(device, dtype) for s in self.shapes]
+        self.mean = tiled(means) if fill_absent == "mean" else None
+        # What scaling makes of an absent row, which holds NaN, must be put right afterwards.
+        self.blank = self.mean if self.mean is not None else torch.zeros_like(self.shift) if self.clip else None
         self._make_table(table.to(device), folds, torch.from_numpy(present).to(device))
 
         # One table of presence for all members, unless they differ in it.
@@ -168,7 +205,7 @@ class Inputs:
     def _make_table(self, raw_FNW: Tensor, folds: Sequence[int], present_NP: Tensor) -> None:
         """The rows to gather from: scaled and with absent rows filled, one table for the members that agree in it, if
         all of these may be kept; else the raw ones."""
-        learnt = [part for part in (self.shift, self.inverse_scale, self.mean) if part is not None]
+        learnt = [self.shift, self.inverse_scale, self.undefined, *([] if self.blank is None else [self.blank])]
         keys = [(fold, *(part[k].cpu().numpy().tobytes() for part in learnt)) for k, fold in enumerate(folds)]
         first_with = {key: keys.index(key) for key in keys}
         self.scaled = len(first_with) * raw_FNW[0].nbytes <= SCALED_BYTES
@@ -180,20 +217,13 @@ class Inputs:
         self.table_offset = (torch.tensor(numbers) * self.num_items)[:, None].to(self.device)
 
     def _filled(self, table_NW: Tensor, member: int, present_NP: Tensor) -> Tensor:
-        self._scale(table_NW, self.shift[member], self.inverse_scale[member])
-        if self.mean is not None:
+        scale_(table_NW, self.shift[member], self.inverse_scale[member], self.undefined[member], self.clip)
+        if self.blank is not None:
             for shape in self.shapes:
                 columns, present_NT = self.columns[shape.name], present_NP[:, self.steps[shape.name]]
                 there_NW = present_NT.repeat_interleave(shape.width, dim=1)
-                table_NW[:, columns] = torch.where(there_NW, table_NW[:, columns], self.mean[member][:, columns])
+                table_NW[:, columns] = torch.where(there_NW, table_NW[:, columns], self.blank[member][:, columns])
         return table_NW
-
-    def _scale(self, x: Tensor, shift: Tensor, inverse_scale: Tensor) -> Tensor:
-        """In place; what is not a number becomes 0."""
-        x.sub_(shift).mul_(inverse_scale)
-        if self.clip:
-            x.clamp_(0.0, 1.0)
-        return x.nan_to_num_(nan=0.0)
 
     def gather(self, rows_KB: np.ndarray | Tensor, real_KB: np.ndarray | Tensor, with_targets: bool = True) -> Batch:
         """rows_KB: positions of items; where `real_KB` is False the row only fills up."""
@@ -202,7 +232,7 @@ class Inputs:
         K, B = rows.shape
         x_KBW = self.table.index_select(0, (rows + self.table_offset).flatten()).view(K, B, -1)
         if not self.scaled:
-            self._scale(x_KBW, self.shift, self.inverse_scale)
+            scale_(x_KBW, self.shift, self.inverse_scale, self.undefined, self.clip)
         present_KBP = self.presence.index_select(0, (rows + self.presence_offset).flatten()).view(K, B, -1)
         if self.skip == "batch":
             present_KBP = (present_KBP | ~real[..., None]).all(dim=1, keepdim=True).expand(K, B, -1)
@@ -212,9 +242,9 @@ class Inputs:
         for shape in self.shapes:
             x_KBTD = x_KBW[:, :, self.columns[shape.name]].unflatten(-1, (shape.num_steps, shape.width))
             present_KBT = present_KBP[:, :, self.steps[shape.name]]
-            if self.mean is not None and not filled:
-                mean = self.mean[:, :, self.columns[shape.name]].unflatten(-1, (shape.num_steps, shape.width))
-                x_KBTD.copy_(torch.where(present_KBT[..., None], x_KBTD, mean))
+            if self.blank is not None and not filled:
+                blank = self.blank[:, :, self.columns[shape.name]].unflatten(-1, (shape.num_steps, shape.width))
+                x_KBTD.copy_(torch.where(present_KBT[..., None], x_KBTD, blank))
             elif self.differ or self.skip == "batch":
                 x_KBTD.mul_(present_KBT[..., None])
             x[shape.name], present[shape.name] = x_KBTD, present_KBT
@@ -275,6 +305,11 @@ def check_inputs(cohort: Cohort, embeddings: Mapping[str, Embeddings], tasks: It
         if not 0 <= task.read_step < cohort.num_steps:
             raise ContractError(
                 f"task '{task.name}': it is read after step {task.read_step}, the cohort has {cohort.num_steps} steps."
+            )
+        if task.kind == "multiclass" and not set(np.unique(target[~np.isnan(target)])) <= set(range(len(task.classes))):
+            raise ContractError(
+                f"task '{task.name}': a target of its {len(task.classes)} classes is a whole number from 0 to "
+                f"{len(task.classes) - 1} or missing; the cohort holds others."
             )
         if task.kind == "binary" and not set(np.unique(target[~np.isnan(target)])) <= {0.0, 1.0}:
             raise ContractError(f"task '{task.name}': a binary target is 0, 1 or missing; the cohort holds others.")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 THRESHOLD = 0.5
+# Of visibility, in m: the finest step of a weather report (1/16 mile); fog may be reported as 0.
+LEAST_ON_LOG_SCALE = 100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,12 @@ def mean_absolute_error(y: np.ndarray, p: np.ndarray, weights: np.ndarray) -> np
     return _mean(np.abs(p - y), weights)
 
 
+def mean_absolute_log_error(y: np.ndarray, p: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Of the decimal logarithm: 0.3 is a factor of two. What lies below LEAST_ON_LOG_SCALE counts as that."""
+    log_y, log_p = (np.log10(np.maximum(values, LEAST_ON_LOG_SCALE)) for values in (y, p))
+    return mean_absolute_error(log_y, log_p, weights)
+
+
 BINARY = (
     Metric(name="auroc", better="higher", compute=auroc),
     Metric(name="bac", better="higher", compute=balanced_accuracy),
@@ -77,6 +85,11 @@ REGRESSION = (
     Metric(name="mse_normalised", better="lower", compute=mean_squared_error),
     Metric(name="mae", better="lower", compute=mean_absolute_error),
 )
+# By a target's unit. A distance in m (visibility) spans decades and ends at what its sensor can see, so that its
+# squared error is about that end.
+BY_UNIT: dict[str, tuple[Metric, ...]] = {
+    "m": (Metric(name="mae_log10", better="lower", compute=mean_absolute_log_error),),
+}
 
 
 def once(num_items: int) -> np.ndarray:

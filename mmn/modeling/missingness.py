@@ -1,14 +1,15 @@
-"""Who learns from absence? One modality goes missing in training depending on the label (MNAR), or not (MCAR).
+"""Who learns from absence? A modality goes missing in training for a reason, or for none (Swamy et al. 2023, 5.4).
 
-Every fold, rate and mechanism is a member, and all members of a model train side by side (paper, section 5.4). The
+Every fold, modality, rate and mechanism is a member, and all members of a model and a skip train side by side. The
 published gap is confounded: its code skips an encoder for whole batches of 16, so it hardly sees that absence goes with
-the label. Hence MultiModN runs with both kinds of skip.
+the label. Hence models run with both kinds of skip. A model without an encoder per modality is skipped per batch by
+filling the modality of the whole batch with its mean.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -19,21 +20,14 @@ from mmn.data.embeddings import Embeddings
 from mmn.data.errors import ParamsError
 from mmn.modeling.checkpoint import Checkpoint
 from mmn.modeling.floors import read_target
-from mmn.modeling.inputs import Member
 from mmn.modeling.metrics import auroc, once
-from mmn.modeling.settings import MissingnessSettings, TrainingSettings
+from mmn.modeling.missingness_plan import Cell, plan_cells
+from mmn.modeling.missingness_settings import REMOVAL_MODELS, TESTS, MissingnessSettings
+from mmn.modeling.settings import TrainingSettings
 from mmn.modeling.train import train
 from mmn.modeling.trained import Trained, one_thread
 
-MECHANISMS = ("mnar", "mcar")
-TESTS = ("complete", "flipped")
-# model, what sets it apart (column `skip`), its settings.
-VARIANTS: tuple[tuple[str, str, dict], ...] = (
-    ("multimodn", "item", {"skip": "item"}),
-    ("multimodn", "batch", {"skip": "batch"}),
-    ("p_fusion", "", {"skip": "item", "mask_bits": False}),
-    ("p_fusion", "mask bits", {"skip": "item", "mask_bits": True}),
-)
+COLUMNS = ("modality", "mechanism", "rate", "test", "model", "skip", "fold", "auroc")
 Progress = Callable[[int, int], None]
 
 
@@ -41,94 +35,72 @@ def missingness_experiment(
     cohort: Cohort,
     embeddings: Mapping[str, Embeddings],
     task: Task,
-    modality: str,
-    settings: TrainingSettings,
-    missingness: MissingnessSettings,
+    modalities: Sequence[str],
+    training: Mapping[str, TrainingSettings],
+    settings: MissingnessSettings,
     progress: Progress = lambda done, total: None,
     checkpoint: Callable[[str], Checkpoint | None] = lambda variant: None,
 ) -> pd.DataFrame:
-    """`model`, `skip`, `mechanism`, `rate`, `test`, `fold`, `auroc`: NaN where a fold's test items are of one class.
+    """COLUMNS; one row per cell of the grid and fold; `auroc` NaN where a fold's test items are of one class.
 
-    In training and validation a seeded choice of items loses the modality: at `rate` among those of class 1 ("mnar"),
-    or among all ("mcar"). Test "complete" is as it is; "flipped" takes it from class 0 at the same rate instead. At
-    rate 0 both mechanisms are the same models. Which items lose it is the same for every model, and grows with rate.
-    checkpoint: of each variant's training, by a name of its own.
+    modalities: taken away one at a time. training: of each of `settings.models`; epochs, seed, skip and presence bits
+    are the experiment's own. In training and validation items lose the modality as the mechanism says; test "complete"
+    is as it is, "same" loses it by the same mechanism at the same rate, "flipped" at that rate from the class that did
+    not lose it by label, whatever the mechanism: so mechanisms are compared on the same test items. At rate 0 nothing
+    is removed: modality and mechanism are "none", the test "complete". checkpoint: of each training, by its name.
     """
-    if task.kind != "binary":
-        raise ParamsError(f"the missingness experiment needs a binary task; '{task.name}' is a {task.kind}.")
-    if modality not in embeddings:
-        raise ParamsError(f"no modality '{modality}' to take away; there are {', '.join(embeddings)}.")
-    settings = dataclasses.replace(settings, epochs=missingness.epochs or settings.epochs, seed=missingness.seed)
-    plan = [
-        (fold, mechanism, rate)
-        for rate in sorted(set(missingness.rates))
-        for mechanism in (MECHANISMS if rate else MECHANISMS[:1])
-        for fold in range(cohort.num_folds)
-    ]
+    if lacking := [model for model in settings.models if model not in training]:
+        raise ParamsError(f"training: no settings for '{lacking[0]}', which missingness.models names.")
+    cells = plan_cells(cohort, embeddings, task, modalities, settings)
+    members = [cell.member(settings.seed) for cell in cells]
     target = read_target(cohort, task)
-    members, flipped = [], []
-    for fold, mechanism, rate in plan:
-        learning = np.concatenate([cohort.rows(fold, "train"), cohort.rows(fold, "validation")])
-        groups = [learning[target[learning] == 1]]
-        if mechanism == "mcar":
-            groups.append(learning[target[learning] == 0])
-        test = cohort.rows(fold, "test")
-        removed = _choose(len(cohort), groups, rate, [missingness.seed, fold, 0])
-        flipped.append({modality: _choose(len(cohort), [test[target[test] == 0]], rate, [missingness.seed, fold, 1])})
-        label = f"{mechanism} {rate:g}"
-        members.append(Member(fold=fold, seed=missingness.seed, absent={modality: removed}, label=label))
+    epochs = {model: settings.epochs_of(model, training[model].epochs) for model in settings.models}
+    total, before = sum(epochs[model] for model, _ in settings.trainings), 0
     found: list[pd.DataFrame] = []
-    total = len(VARIANTS) * settings.epochs
-    for done, (architecture, skip, changes) in enumerate(VARIANTS):
+    for model, skip in settings.trainings:
+        architecture, fixed = REMOVAL_MODELS[model]
+        own = dataclasses.replace(training[model], epochs=epochs[model], seed=settings.seed, skip=skip, **fixed)
         trained = train(
             cohort,
             embeddings,
             (task,),
             architecture,
-            dataclasses.replace(settings, **changes),
+            own,
             members,
-            _part_of(progress, done * settings.epochs, total),
-            checkpoint(f"{architecture} {skip}".strip()),
+            _part_of(progress, before, total),
+            checkpoint(f"{model} {skip}"),
         )
-        for test_name in TESTS:
-            absent = flipped if test_name == "flipped" else None
-            values = _test_auroc(trained, cohort, embeddings, task, target, absent)
-            frame = pd.DataFrame(plan, columns=["fold", "mechanism", "rate"]).assign(
-                model=architecture, skip=skip, test=test_name, auroc=values
-            )
-            found += [frame, frame[frame["rate"] == 0].assign(mechanism="mcar")]
+        before += epochs[model]
+        found += [
+            _tested(trained, cells, test, cohort, embeddings, task, target).assign(model=model, skip=skip)
+            for test in TESTS
+        ]
     progress(total, total)
-    table = pd.concat(found, ignore_index=True)
-    return table[["model", "skip", "mechanism", "rate", "test", "fold", "auroc"]]
+    return pd.concat(found, ignore_index=True)[list(COLUMNS)]
 
 
 def _part_of(progress: Progress, before: int, total: int) -> Progress:
     return lambda epoch, epochs: progress(before + epoch, total)
 
 
-def _choose(num_items: int, groups: list[np.ndarray], rate: float, seed: list[int]) -> np.ndarray:
-    """(N,) bool: `rate` of each group, rounded; a higher rate adds to those of a lower one."""
-    chosen = np.zeros(num_items, dtype=bool)
-    for number, group in enumerate(groups):
-        order = np.random.default_rng([*seed, number]).permutation(group)
-        chosen[order[: round(rate * len(group))]] = True
-    return chosen
-
-
-def _test_auroc(
+def _tested(
     trained: Trained,
+    cells: list[Cell],
+    test: str,
     cohort: Cohort,
     embeddings: Mapping[str, Embeddings],
     task: Task,
     target: np.ndarray,
-    absent: list[dict[str, np.ndarray]] | None,
-) -> list[float]:
-    rows = []
-    for member in trained.members:
-        test = cohort.rows(member.fold, "test")
-        rows.append(test[~np.isnan(target[test])])
+) -> pd.DataFrame:
+    by_fold = {fold: cohort.rows(fold, "test") for fold in range(cohort.num_folds)}
+    rows = [by_fold[cell.fold] for cell in cells]
+    rows = [r[~np.isnan(target[r])] for r in rows]
     with one_thread():
-        predicted = trained.collect(trained.inputs(embeddings, absent), rows, trained.model.read)[task.name]
-    return [
+        inputs = trained.inputs(embeddings, [cell.absent(test) for cell in cells])
+        predicted = trained.collect(inputs, rows, trained.model.read)[task.name]
+    values = [
         float(auroc(target[r], p.astype(np.float64), once(len(r)))[0]) for r, p in zip(rows, predicted, strict=True)
     ]
+    plan = [(cell.modality, cell.mechanism, cell.rate, cell.fold) for cell in cells]
+    frame = pd.DataFrame(plan, columns=["modality", "mechanism", "rate", "fold"]).assign(test=test, auroc=values)
+    return frame if test == "complete" else frame[frame["rate"] > 0]

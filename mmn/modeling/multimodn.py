@@ -6,8 +6,8 @@ modality is static), R rows. A state is what is known so far: number 0 before an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,41 +19,20 @@ from mmn.modeling.architecture import Architecture, Model, loss_terms, outputs_o
 from mmn.modeling.batch import Batch, ModalityShape
 from mmn.modeling.chain import Chain, EncoderTrace
 from mmn.modeling.decoding import MOST_ROWS, losses_and_gradients
-from mmn.modeling.layers import MemberLinear, MemberMLP, add_gradient, member_values
+from mmn.modeling.encoders import Encoder, build_fronts, chosen_encoders, feature_width
+from mmn.modeling.fronts import Front
+from mmn.modeling.layers import MemberMLP, add_gradient, member_values
 from mmn.modeling.settings import TrainingSettings
 
 DECODER_HIDDEN = 32
 DECODED_ROWS = MOST_ROWS
 
 
-class Encoder(nn.Module):
-    """concat(x, state) -> H -> H -> S, ReLU after each, the last included.
+class Stream(NamedTuple):
+    """A state, and what a series' encoder must remember of the steps before: modality -> (inputs, presence)."""
 
-    The first layer's matrix is kept in two parts, the rows for x and the rows for the state: x is known for all steps
-    at once, the state is not.
-    """
-
-    def __init__(self, width: int, state: int, hidden: int, rngs: Sequence[np.random.Generator]) -> None:
-        super().__init__()
-        self.input = MemberLinear(width, hidden, rngs, fan_in=width + state)
-        bound = (width + state) ** -0.5
-        self.state_weight = nn.Parameter(member_values(rngs, lambda rng: rng.uniform(-bound, bound, (state, hidden))))
-        self.middle = MemberLinear(hidden, hidden, rngs)
-        self.output = MemberLinear(hidden, state, rngs)
-
-    def project(self, x_KRD: Tensor) -> Tensor:
-        """x's part of the first layer, (K, R, H)."""
-        return self.input(x_KRD)
-
-    def later_layers(self) -> list[MemberLinear]:
-        """All but the first, in order; a ReLU follows each."""
-        return [
-            layer for part in (self.middle, self.output) for layer in part.modules() if isinstance(layer, MemberLinear)
-        ]
-
-    def forward(self, projected_KBH: Tensor, state_KBS: Tensor) -> Tensor:
-        hidden_KBH = torch.relu_(torch.baddbmm(projected_KBH, state_KBS, self.state_weight))
-        return torch.relu_(self.output(torch.relu_(self.middle(hidden_KBH))))
+    state_KBS: Tensor
+    seen: Mapping[str, tuple[Tensor, Tensor]]
 
 
 class MultiModN(Model):
@@ -71,8 +50,10 @@ class MultiModN(Model):
         self.task_weights, self.state_change_penalty = dict(settings.task_weights), settings.state_change_penalty
         self.num_members = len(rngs)
         self.initial_state_K1S = nn.Parameter(member_values(rngs, lambda rng: rng.standard_normal((1, settings.state))))
+        self.encoder_settings = chosen = chosen_encoders(modalities, settings)
+        widths = {m.name: feature_width(m, chosen.get(m.name), settings.hidden) for m in modalities}
         self.encoders = nn.ModuleDict(
-            {m.name: Encoder(m.width, settings.state, settings.hidden, rngs) for m in modalities}
+            {name: Encoder(width, settings.state, settings.hidden, rngs) for name, width in widths.items()}
         )
         self.decoders = nn.ModuleDict(
             {
@@ -80,11 +61,15 @@ class MultiModN(Model):
                 for task in tasks
             }
         )
-        inputs = [m.num_steps * m.width for m in modalities]
+        self.fronts = build_fronts(modalities, chosen, settings.hidden, rngs)
+        inputs = [m.num_steps * widths[m.name] for m in modalities]
         self.num_applications = sum(m.num_steps for m in modalities)
-        # `keep` holds each modality's inputs (steps x width) first, then the state before each application.
+        # `keep` holds what each modality's encoder reads first (steps x width, or x a front's features), then the state
+        # before each application.
         self.dropout_widths = (*inputs, self.num_applications * settings.state)
         self.dropout_width = sum(self.dropout_widths)
+        held = {name: cast(Front, front).numbers_per_step for name, front in self.fronts.items()}
+        self.numbers_per_item = sum(m.num_steps * held.get(m.name, m.width) for m in modalities)
 
     # The state, one update at a time: what a stream of evidence needs.
 
@@ -92,21 +77,39 @@ class MultiModN(Model):
         """(K, B, S): the state of items of which nothing is known."""
         return self.initial_state_K1S.expand(-1, num_items, -1)
 
-    def update(self, state_KBS: Tensor, modality: str, x_KBD: Tensor, present_KB: Tensor | None = None) -> Tensor:
-        """The state after one more (scaled) piece of evidence. Items that are not present keep theirs."""
-        encoder = self.encoder(modality)
-        if (found := x_KBD.shape[-1]) != (width := encoder.input.weight.shape[1]):
+    def update(
+        self, state: Tensor | Stream, modality: str, x_KBD: Tensor, present_KB: Tensor | None = None
+    ) -> Tensor | Stream:
+        """The state after one more (scaled) piece of evidence. Items that are not present keep theirs.
+
+        Once a series' encoder has read a step, it is a `Stream`: that encoder will read it again before the next one.
+        """
+        encoder, front = self.encoder(modality), self._front(modality)
+        width = next(m.width for m in self.modalities if m.name == modality)
+        if (found := x_KBD.shape[-1]) != width:
             raise ContractError(
                 f"modality '{modality}': the evidence has width {found}, the model was trained with {width}."
             )
+        state_KBS, seen = state if isinstance(state, Stream) else (state, {})
         if present_KB is None:
-            return encoder(encoder.project(x_KBD), state_KBS)
+            present_KB = torch.ones(x_KBD.shape[:-1], dtype=torch.bool, device=x_KBD.device)
         # A NaN in the branch that `where` discards would still reach the gradient.
         x_KBD = torch.where(present_KB[..., None], x_KBD, 0.0)
-        return torch.where(present_KB[..., None], encoder(encoder.project(x_KBD), state_KBS), state_KBS)
+        if front is not None:
+            x_KBTD, present_KBT = x_KBD[:, :, None], present_KB[:, :, None]
+            if front.reads_steps:
+                if modality in seen:
+                    x_KBTD = torch.cat([seen[modality][0], x_KBTD], dim=2)
+                    present_KBT = torch.cat([seen[modality][1], present_KBT], dim=2)
+                seen = {**seen, modality: (x_KBTD, present_KBT)}
+            x_KBD = front(x_KBTD, present_KBT)[:, :, -1]
+        updated_KBS = torch.where(present_KB[..., None], encoder(encoder.project(x_KBD), state_KBS), state_KBS)
+        return Stream(updated_KBS, seen) if seen else updated_KBS
 
-    def predict(self, state_KBS: Tensor) -> dict[str, Tensor]:
-        """task -> (K, B): what this state says: P(1), or the target on the [0, 1] scale of training."""
+    def predict(self, state: Tensor | Stream) -> dict[str, Tensor]:
+        """task -> (K, B): what this state says: P(1), or the target on the [0, 1] scale of training; of a multiclass
+        task (K, B, C), the probability of each class."""
+        state_KBS = state.state_KBS if isinstance(state, Stream) else state
         return {task.name: to_prediction(self.decoders[task.name](state_KBS), task, self.loss) for task in self.tasks}
 
     # The same for a whole batch.
@@ -162,6 +165,11 @@ class MultiModN(Model):
     def accumulate_gradients(
         self, batch: Batch, keep: Tensor | None = None, order: Sequence[str] | None = None
     ) -> Tensor:
+        if len(self.fronts):
+            with torch.enable_grad():
+                losses_K = self.losses(batch, keep, order)
+                losses_K.sum().backward()
+            return losses_K.detach()
         chain = self._chain(batch, keep, order)
         states_KLBS = chain.states_KLBS
         states_KRS, gradient_KLBS = states_KLBS.flatten(1, 2), torch.zeros_like(states_KLBS)
@@ -229,15 +237,19 @@ class MultiModN(Model):
             raise ParamsError(f"the model has no modality '{modality}'; it knows {', '.join(self.encoders)}.")
         return cast(Encoder, self.encoders[modality])
 
+    def _front(self, modality: str) -> Front | None:
+        return cast(Front, self.fronts[modality]) if modality in self.fronts else None
+
     def _input(self, modality: ModalityShape, batch: Batch) -> Tensor:
-        """(K, B, T_m, D)."""
+        """What the modality's encoder reads: (K, B, T_m, D), or its front's features, (K, B, T_m, F)."""
         x_KBTD = batch.x[modality.name]
         if x_KBTD.shape[2:] != (modality.num_steps, modality.width):
             raise ContractError(
                 f"modality '{modality.name}': inputs of {tuple(x_KBTD.shape[2:])} (steps, width), "
                 f"the model was built for {(modality.num_steps, modality.width)}."
             )
-        return x_KBTD
+        front = self._front(modality.name)
+        return x_KBTD if front is None else front(x_KBTD, batch.present[modality.name])
 
     def _ends(self, order: Sequence[str] | None) -> list[int]:
         """The number of the state after the last modality of each step."""

@@ -100,9 +100,17 @@ class Packed:
         for best, values in zip(self.best, self.values, strict=True):
             best.index_copy_(0, where, values.index_select(0, where))
 
-    def restore_best(self) -> None:
+    def restore_best(self, which: np.ndarray | None = None) -> None:
+        """which: (K,) bool; None = of all members."""
+        where = torch.from_numpy(np.flatnonzero(np.ones(self.num_members, dtype=bool) if which is None else which))
+        where = where.to(self.num_steps_K.device)
         for best, values in zip(self.best, self.values, strict=True):
-            values.copy_(best)
+            values.index_copy_(0, where, best.index_select(0, where))
+
+    def finite(self) -> np.ndarray:
+        """(K,) bool: whether all of a member's weights are numbers."""
+        each = torch.stack([torch.isfinite(block).all(dim=1) for block in self.values])
+        return each.all(dim=0).cpu().numpy()
 
 
 def _rows(blocks: Sequence[Tensor]) -> list[Tensor]:

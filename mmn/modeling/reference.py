@@ -30,8 +30,9 @@ from torch import Tensor, nn
 from mmn.data.dataset import Task
 from mmn.data.errors import ContractError
 from mmn.modeling.batch import Batch, ModalityShape
+from mmn.modeling.encoders import Encoder
 from mmn.modeling.layers import MemberLinear, MemberMLP
-from mmn.modeling.multimodn import Encoder, MultiModN
+from mmn.modeling.multimodn import MultiModN
 from mmn.modeling.settings import TrainingSettings
 
 TOLERANCE = 1e-5

@@ -212,6 +212,7 @@ class _Runner:
             self.members,
             lambda epoch, epochs: self._tell(before + epoch * share // epochs),
             checkpoint,
+            allow_diverged=True,
         )
         rows = []
         for k, (member, counts) in enumerate(zip(trained.members, trained.counts, strict=True)):

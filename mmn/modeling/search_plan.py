@@ -44,6 +44,7 @@ _NOT_SEARCHED = {
     "device": "it belongs to the machine",
     "dtype": "it belongs to the machine",
     "task_weights": "it is no single value",
+    "encoders": "it is no single value",
 }
 # Settings that only some architectures look at, and all when they are built.
 _SHAPING = {

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from mmn.data.errors import CohortError, ContractError
+from mmn.modeling.differences import paired
 from mmn.modeling.metrics import BINARY, REGRESSION
 from mmn.modeling.scores import estimate_with_interval
 from mmn.modeling.search_plan import DEFAULT, PAPER_AXES
@@ -196,14 +196,11 @@ def _over_folds(part: pd.DataFrame, column: str) -> pd.Series:
 
 def _paired(first: pd.Series, second: pd.Series, ratio: float) -> tuple[float, float, float]:
     """first minus second: mean and corrected 95 % interval. ratio: compared items per training item."""
-    known = (first - second).dropna().to_numpy()
-    if not len(known):
-        return np.nan, np.nan, np.nan
-    mean = float(known.mean())
-    if len(known) < 3:
-        return mean, np.nan, np.nan
-    half = float(stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) * np.sqrt(1 / len(known) + ratio))
-    return mean, mean - half, mean + half
+    difference = paired(first, second, ratio)
+    if difference is not None:
+        return difference.mean, difference.low, difference.high
+    known = (first - second).dropna()
+    return float(known.mean()) if len(known) else np.nan, np.nan, np.nan
 
 
 def _ratio(table: pd.DataFrame, column: str) -> float:

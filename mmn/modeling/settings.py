@@ -1,10 +1,12 @@
-"""What a person may set: how models are trained, and how the missingness experiment is run. Defaults are here."""
+"""What a person may set: how models are trained, and how experiments are run. Defaults are here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from mmn.modeling.encoder_settings import encoder_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +22,22 @@ class TrainingSettings:
     shuffle: a new order of the training items every epoch; False as published.
     shuffle_order: MultiModN meets the modalities in a new random order at every optimiser step.
     select_by: what picks the best epoch on validation, at each task's read step, summed over tasks; "auto" is balanced
-        accuracy + AUROC for a binary task and mean squared error for a regression, which has no other. "mse" of a
-        binary task is its Brier score.
+        accuracy + AUROC (macro) for a binary or multiclass task and mean squared error for a regression, which has no
+        other. "mse" of the former is their Brier score.
     select_task: where it is among the tasks, it alone picks the epoch.
     task_weights: task -> what its loss terms are multiplied by; 1 where none is given.
     state_change_penalty: MultiModN's, times 0.01 times the mean squared change of the state by an encoder is added to
         the loss; 0 as in all published runs.
+    encoders: modality -> MultiModN's encoder of it, a block such as {kind: gru} (see `encoder_settings.py`); mlp where
+        none is given.
     mask_bits: P-Fusion also reads which modalities are present (a model that learns from absence on purpose).
     token, blocks, heads, head_size, mlp, mlp_dropout: of the P-Fusion Transformer: width of a token, number of blocks,
         heads and width of a head, the hidden layer and its own dropout (`dropout` is the blocks').
+    latents, latent_width, latent_head_size, cross_heads, pair_heads, latent_heads, cross_depth: of HighMMT: number and
+        width of latents, width of a head, heads of the encoder's and the pairs' cross-attention and of self-attention,
+        blocks per pair. pairs_of_absent: what stands for pairs with an absent modality: zeros, or the mean of the
+        others. encoder_groups, pair_groups: modality (pair: "a+b", in alphabetical order) -> number of the encoder
+        (block) that it shares; all share 0.
     """
 
     epochs: int = 100
@@ -50,6 +59,7 @@ class TrainingSettings:
     select_task: str = ""
     task_weights: Mapping[str, float] = field(default_factory=dict)
     state_change_penalty: float = 0.0
+    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     mask_bits: bool = False
     token: int = 32
     blocks: int = 4
@@ -57,11 +67,24 @@ class TrainingSettings:
     head_size: int = 256
     mlp: int = 128
     mlp_dropout: float = 0.4
+    latents: int = 16
+    latent_width: int = 32
+    latent_head_size: int = 32
+    cross_heads: int = 1
+    pair_heads: int = 4
+    latent_heads: int = 6
+    cross_depth: int = 1
+    pairs_of_absent: Literal["zero", "mean"] = "zero"
+    encoder_groups: Mapping[str, int] = field(default_factory=dict)
+    pair_groups: Mapping[str, int] = field(default_factory=dict)
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "hidden", "state", "token", "blocks", "heads", "head_size", "mlp"):
+        sizes = (
+            "latents", "latent_width", "latent_head_size", "cross_heads", "pair_heads", "latent_heads", "cross_depth",
+        )  # fmt: skip
+        for name in ("epochs", "batch_size", "hidden", "state", "token", "blocks", "heads", "head_size", "mlp", *sizes):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         for name in ("dropout", "mlp_dropout"):
@@ -72,24 +95,78 @@ class TrainingSettings:
         for name, weight in self.task_weights.items():
             if not isinstance(weight, int | float) or isinstance(weight, bool) or not weight >= 0:
                 raise ValueError(f"task_weights.{name} is {weight!r}; it must be a number of at least 0.")
+        plain: dict[str, dict[str, Any]] = {}
+        for name, given in self.encoders.items():
+            try:
+                encoder_settings(given)
+            except ValueError as error:
+                raise ValueError(f"encoders.{name}: {error}") from error
+            # As it is read back from a card: a list where a caller wrote a tuple.
+            plain[name] = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+        object.__setattr__(self, "encoders", plain)
         for name in ("clip_norm", "patience", "seed", "state_change_penalty"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative (0 turns it off).")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MissingnessSettings:
-    """The experiment of `missingness.py`.
+class InterpretabilitySettings:
+    """What is shown of single items, and how Shapley values are had.
 
-    rates: shares of the items that lose the modality. epochs: of every model in it; 0 = as many as in training.
+    items: test items shown one by one, by name; of real data, naming them says that they may be seen. num_items: how
+    many are chosen where none is named; None = 4 of generated data and none of real data.
+    sampled_orders: how many random orders stand for all where there are more than 10 modalities.
     """
 
-    rates: tuple[float, ...] = (0.0, 0.1, 0.5, 0.8)
-    epochs: int = 30
-    seed: int = 0
+    items: tuple[str, ...] = ()
+    num_items: int | None = None
+    sampled_orders: int = 64
 
     def __post_init__(self) -> None:
-        if not self.rates or not all(0.0 <= rate < 1.0 for rate in self.rates):
-            raise ValueError(f"rates are {self.rates}; each must be at least 0 and below 1.")
-        if self.epochs < 0 or self.seed < 0:
-            raise ValueError("epochs and seed must not be negative.")
+        if not all(isinstance(item, str) for item in self.items):
+            raise ValueError("items must be names, each in quotes.")
+        if self.num_items is not None and self.num_items < 0:
+            raise ValueError(f"num_items is {self.num_items}; it must not be negative.")
+        if self.sampled_orders < 4 or self.sampled_orders % 2:
+            raise ValueError(f"sampled_orders is {self.sampled_orders}; it must be even and at least 4.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubsetsSettings:
+    """Inference with subsets and in other orders.
+
+    num_orders: of the modalities; all of them where there are no more. shuffled: also train one MultiModN that meets
+    the modalities in random orders. epochs: of that; 0 = as many as in training.
+    """
+
+    num_orders: int = 24
+    shuffled: bool = True
+    epochs: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_orders < 2 or self.epochs < 0:
+            raise ValueError("num_orders must be at least 2, and epochs not negative.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonSettings:
+    """How two models are compared (`comparisons.py`).
+
+    margin: metric -> the difference within which two models count as equal; of rmse and mae as a share of the range of
+    the training targets. What is given here stands over the defaults one by one. level: of the intervals; tests are at
+    1 - level.
+    """
+
+    margin: Mapping[str, float] = field(default_factory=dict)
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        known = {"auroc": 0.05, "bac": 0.05, "rmse": 0.02, "mse_normalised": 0.01}
+        if unknown := sorted(set(self.margin) - set(known)):
+            raise ValueError(f"margin names {', '.join(unknown)}; the metrics compared are {', '.join(known)}.")
+        for name, value in self.margin.items():
+            if not isinstance(value, int | float) or isinstance(value, bool) or not value > 0:
+                raise ValueError(f"margin.{name} is {value!r}; it must be a number above 0.")
+        if not 0.5 < self.level < 1.0:
+            raise ValueError(f"level is {self.level}; it must lie between 0.5 and 1.")
+        object.__setattr__(self, "margin", {**known, **self.margin})

@@ -21,6 +21,8 @@ from mmn.data.files import read_json, write_bytes, write_json, write_parquet
 from mmn.modeling import MODELS, load_model
 from mmn.modeling.batch import ModalityShape
 from mmn.modeling.inputs import Member, Scaling
+from mmn.modeling.modularity import modularity
+from mmn.modeling.multimodn import MultiModN
 from mmn.modeling.settings import TrainingSettings
 from mmn.modeling.trained import Trained
 
@@ -112,6 +114,13 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise ContractError(f"{path}: not a whole safetensors file ({error}). Make the model again.") from error
 
 
+def _modularity(trained: Trained) -> dict[str, Any]:
+    """The score and what each modality adds to it."""
+    found = modularity(trained)
+    each = {m: round(float(c), 6) for m, c in zip(found["modality"], found["contribution"], strict=True)}
+    return {"score": round(float(found["contribution"].sum()), 6), "contributions": each}
+
+
 def _card(trained: Trained, featurizers: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "contract": CONTRACT,
@@ -133,6 +142,7 @@ def _card(trained: Trained, featurizers: Mapping[str, Any]) -> dict[str, Any]:
             for m, counts in zip(trained.members, trained.counts, strict=True)
         ],
         "metrics": trained.metrics,
+        **({"modularity": _modularity(trained)} if isinstance(trained.model, MultiModN) else {}),
         "notes": list(trained.notes),
         "published_behaviour": [
             f"{name}={value}"

@@ -16,10 +16,11 @@ from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
 from mmn.data.errors import CohortError, ParamsError
 from mmn.modeling import MODELS, load_model
-from mmn.modeling import metrics as m
+from mmn.modeling.architecture import Architecture, Model
 from mmn.modeling.checkpoint import Checkpoint, fingerprint
-from mmn.modeling.inputs import Inputs, Member, check_inputs, fit_scaling, fit_target_range, padded, shapes_of
+from mmn.modeling.inputs import Inputs, Member, Scaling, check_inputs, fit_scaling, fit_target_range, padded, shapes_of
 from mmn.modeling.packed import Dropout, Packed
+from mmn.modeling.selection import metrics_of_test_items, validation_score
 from mmn.modeling.settings import TrainingSettings
 from mmn.modeling.trained import Trained, one_thread
 
@@ -30,36 +31,48 @@ def train(
     cohort: Cohort,
     embeddings: Mapping[str, Embeddings],
     tasks: tuple[Task, ...],
-    architecture: str,
+    architecture: str | Architecture,
     settings: TrainingSettings,
     members: Sequence[Member] | None = None,
     progress: Progress = lambda epoch, epochs: None,
     checkpoint: Checkpoint | None = None,
+    allow_diverged: bool = False,
+    start: Callable[[Model], None] | None = None,
 ) -> Trained:
     """Train on each member's training items, keep the epoch that is best on its validation, predict its test items.
 
-    members: None = one per fold of the cohort. Encoders run in the order of `embeddings`. checkpoint: where a training
-    that was killed left its state, if it was this one; it goes on from there and ends with the same bytes. The caller
-    removes it when the result is safe.
+    architecture: a name of `MODELS`, or one that is none of them. start: what puts other weights in place of the
+    initial ones. members: None = one per fold of the cohort. Encoders run in the order of `embeddings`.
+    checkpoint: where a training that was killed left its state, if it was this one; it goes on from there and ends with
+    the same bytes. The caller removes it when the result is safe.
+    A member whose loss, predictions or weights are no longer finite numbers stops; the best epoch before that stands,
+    and `notes` says so. Where there was none, ParamsError names member and epoch; with `allow_diverged` the member
+    keeps its initial values, and its history's `train_loss` is not finite.
     Raises ParamsError for an unknown architecture, ContractError where inputs, tasks and cohort do not fit together,
-    CohortError where a member has no label to learn a task from. A fold whose training labels are all of one class is
-    trained and said so in `notes`; a modality that none of a member's training items has is not used by that member.
+    CohortError where a member has no label to learn a task from, or no evidence. A fold whose training labels are all
+    of one class is trained and said so in `notes`; a modality that none of a member's training items has is not used by
+    that member.
     """
     with one_thread():
-        return _Training(cohort, embeddings, tasks, architecture, settings, members).run(progress, checkpoint)
+        return Training(cohort, embeddings, tasks, architecture, settings, members, start).run(
+            progress, checkpoint, allow_diverged
+        )
 
 
-class _Training:
+class Training:
+    """All that one training holds, ready to run; `mmn.modeling.highmmt.joint` steps several at once."""
+
     def __init__(
         self,
         cohort: Cohort,
         embeddings: Mapping[str, Embeddings],
         tasks: tuple[Task, ...],
-        architecture: str,
+        architecture: str | Architecture,
         settings: TrainingSettings,
         members: Sequence[Member] | None,
+        start: Callable[[Model], None] | None = None,
     ) -> None:
-        if architecture not in MODELS:
+        if isinstance(architecture, str) and architecture not in MODELS:
             raise ParamsError(f"unknown model '{architecture}'; known: {', '.join(MODELS)}.")
         if not tasks:
             raise ParamsError("no task was given; a model needs at least one.")
@@ -71,16 +84,21 @@ class _Training:
         self.device, dtype = pick_device(settings.device), getattr(torch, settings.dtype)
 
         self.train_rows, self.validation_rows, self.test_rows = self._rows()
-        scaling = {
-            name: fit_scaling(e, name, self.members, self.train_rows, settings.scaler) for name, e in embeddings.items()
-        }
         ranges = {
             t.name: fit_target_range(cohort.targets[t.name], self.train_rows) for t in tasks if t.kind == "regression"
         }
-        value = load_model(architecture)
+        value = load_model(architecture) if isinstance(architecture, str) else architecture
         shapes = shapes_of(embeddings)
         model = value.build(shapes, tasks, cohort.num_steps, settings, [k.rng("initial values") for k in self.members])
         model.to(self.device, dtype)
+        if start is not None:
+            start(model)
+        layouts = {name: encoder.shape for name, encoder in model.encoder_settings.items() if encoder.shape}
+        scaling = {
+            name: fit_scaling(e, name, self.members, self.train_rows, settings.scaler, layouts.get(name, (0,))[0])
+            for name, e in embeddings.items()
+        }
+        self._refuse_without_evidence(scaling)
         self.inputs = Inputs(
             embeddings,
             self.members,
@@ -117,7 +135,7 @@ class _Training:
         )
         self.orders = np.random.default_rng([settings.seed, 3])
 
-    def run(self, progress: Progress, checkpoint: Checkpoint | None) -> Trained:
+    def run(self, progress: Progress, checkpoint: Checkpoint | None, allow_diverged: bool) -> Trained:
         settings, num_members = self.settings, len(self.members)
         best = np.full(num_members, -np.inf)
         since_best = np.zeros(num_members, dtype=int)
@@ -133,9 +151,14 @@ class _Training:
                 history.append(earlier)
         for epoch in range(first, settings.epochs if running.any() else first):
             losses = self._epoch(running)
-            scores = self._validate()
+            scores, sound = self.validate(np.isfinite(losses) & self.packed.finite())
+            diverged = running & ~sound
+            if diverged.any():
+                self._stop_diverged(diverged, diverged & np.isneginf(best), epoch, allow_diverged)
+                # Whatever it was that was not a number, the history says it here.
+                losses = np.where(diverged & np.isfinite(losses), np.nan, losses)
             # Without a validation label there is nothing to choose by: the last epoch stands.
-            improved = running & ((scores > best) | np.isnan(scores))
+            improved = running & sound & ((scores > best) | np.isnan(scores))
             best = np.where(improved, scores, best)
             self.packed.keep_best(improved)
             since_best = np.where(improved, 0, since_best + 1)
@@ -152,6 +175,7 @@ class _Training:
                 )[running]
             )
             progress(epoch + 1, settings.epochs)
+            running &= sound
             if settings.patience:
                 running &= since_best < settings.patience
             if checkpoint is not None and checkpoint.due(last=epoch + 1 == settings.epochs or not running.any()):
@@ -160,8 +184,13 @@ class _Training:
             if not running.any():
                 break
         self.packed.restore_best()
+        return self.finish(pd.concat(history, ignore_index=True))
+
+    def finish(self, history: pd.DataFrame) -> Trained:
+        """With the weights as they are now: the test items' predictions and metrics."""
         trained = self.trained
-        trained.history = pd.concat(history, ignore_index=True)
+        trained.history = history
+        trained.notes = (*trained.notes, *self._divergence_notes(history))
         trained.predictions = trained.predict_rows(self.inputs, self.cohort.items["item"].to_numpy(), self.test_rows)
         trained.metrics = self._test_metrics()
         return trained
@@ -205,35 +234,49 @@ class _Training:
             total_K += losses_K * torch.from_numpy(num_real).to(self.device, self.inputs.dtype)
         return total_K.cpu().numpy().astype(np.float64) / np.maximum(num_items, 1)
 
-    def _validate(self) -> np.ndarray:
-        """(K,): each member's validation score, higher is better; NaN without any validation label."""
+    def validate(self, sound: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """(K,): each member's validation score, higher is better, NaN without any validation label or where the member
+        is not sound; and which are: of those that were, the ones whose predictions are all numbers."""
         predicted = self.trained.collect(self.inputs, self.validation_rows, self.trained.model.read)
+        finite = [[bool(np.isfinite(p).all()) for p in per_member] for per_member in predicted.values()]
+        said = [*finite, *([] if sound is None else [sound.tolist()])]
+        still_sound: np.ndarray = np.array(said).min(axis=0)
         chosen = [t for t in self.tasks if t.name == self.settings.select_task] or self.tasks
         scores = np.full(len(self.members), np.nan)
-        for k, rows in enumerate(self.validation_rows):
-            per_task = [self._score(t, k, rows, predicted[t.name][k].astype(np.float64)) for t in chosen]
+        for k in np.flatnonzero(still_sound).tolist():
+            per_task = [self._score(t, k, predicted[t.name][k].astype(np.float64)) for t in chosen]
             if not np.isnan(per_task).all():
                 scores[k] = np.nansum(per_task)
-        return scores
+        return scores, still_sound
 
-    def _score(self, task: Task, member: int, rows: np.ndarray, predicted: np.ndarray) -> float:
-        target = self.target(task)[rows]
-        known = ~np.isnan(target)
-        if not known.any():
-            return np.nan
-        y, p = target[known], predicted[known]
-        if task.kind == "regression":
-            low, high = self.trained.target_ranges[task.name][member]
-            return -float(m.mean_squared_error((y - low) / (high - low), p, m.once(len(y)))[0])
-        select_by, weights = self.settings.select_by, m.once(len(y))
-        if select_by == "mse":
-            return -float(m.mean_squared_error(y, p, weights)[0])
-        if select_by == "accuracy":
-            return float(m.accuracy(y, p, weights)[0])
-        if len(np.unique(y)) < 2:
-            # Of one class neither AUROC nor balanced accuracy exists: accuracy, and chance for AUROC.
-            return 0.5 + float(m.accuracy(y, p, weights)[0])
-        return float(m.balanced_accuracy(y, p, weights)[0] + m.auroc(y, p, weights)[0])
+    def _stop_diverged(self, diverged: np.ndarray, without_best: np.ndarray, epoch: int, allowed: bool) -> None:
+        """Weights that are no numbers are put back; ParamsError for members that have none to go back to."""
+        if without_best.any() and not allowed:
+            told = ", ".join(self._name(k) for k in np.flatnonzero(without_best).tolist())
+            raise ParamsError(
+                f"{told}: the loss, the weights or the predictions are no longer finite numbers in epoch {epoch + 1} "
+                f"of {self.settings.epochs}, before any epoch could be kept. Use a smaller learning_rate (it is "
+                f"{self.settings.learning_rate:g}) or a clip_norm above 0 (it is {self.settings.clip_norm:g})."
+            )
+        self.packed.restore_best(diverged)
+
+    def _divergence_notes(self, history: pd.DataFrame) -> list[str]:
+        bad = history[~np.isfinite(history["train_loss"].to_numpy())]
+        return [
+            f"{self._name(k)}: training diverged in epoch {epoch + 1} and stopped; "
+            + ("the best epoch before it is kept. " if epoch else "the member keeps its initial values. ")
+            + "A smaller learning_rate would let it train on."
+            for k, epoch in zip(bad["member"], bad["epoch"], strict=True)
+        ]
+
+    def _name(self, k: int) -> str:
+        member = self.members[k]
+        return f"member {k} (fold {member.fold}, seed {member.seed}{', ' + member.label if member.label else ''})"
+
+    def _score(self, task: Task, member: int, predicted: np.ndarray) -> float:
+        ranges = self.trained.target_ranges.get(task.name)
+        y = self.target(task)[self.validation_rows[member]]
+        return validation_score(task, y, predicted, self.settings.select_by, None if ranges is None else ranges[member])
 
     def target(self, task: Task) -> np.ndarray:
         """(N,): the target at the task's read step."""
@@ -259,12 +302,24 @@ class _Training:
                     )
         return train, [by_fold[k.fold][1] for k in self.members], [by_fold[k.fold][2] for k in self.members]
 
+    def _refuse_without_evidence(self, scaling: Mapping[str, Scaling]) -> None:
+        for k, member in enumerate(self.members):
+            if not any(learnt.trained[k] for learnt in scaling.values()):
+                raise CohortError(
+                    f"fold {member.fold}: none of its {len(self.train_rows[k])} training items has any of "
+                    f"{', '.join(scaling)}. Give a modality that training items have, or make the features again."
+                )
+
     def _notes(self, scaling) -> tuple[str, ...]:
         notes = []
         for k, member in enumerate(self.members):
             for task in self.tasks:
                 labels = self.cohort.targets[task.name][self.train_rows[k]]
                 known = labels[~np.isnan(labels)]
+                if unseen := [c for n, c in enumerate(task.classes) if n not in known]:
+                    notes.append(
+                        f"fold {member.fold}: no training item is of class {', '.join(unseen)} of '{task.name}'."
+                    )
                 if known.min() == known.max():
                     notes.append(
                         f"fold {member.fold}: all {known.size} training labels of '{task.name}' are the same; "
@@ -282,26 +337,15 @@ class _Training:
         return tuple(dict.fromkeys(notes))
 
     def _test_metrics(self) -> dict[str, dict[str, list[float | None]]]:
-        """task -> metric -> one value per member, of its labelled test items at the read step; None where undefined."""
-        found: dict[str, dict[str, list[float | None]]] = {}
-        frame = self.trained.predictions
-        position = pd.Series(np.arange(len(self.cohort)), index=self.cohort.items["item"].to_numpy())
-        for task in self.tasks:
-            at_read = frame[(frame["task"] == task.name) & (frame["step"] == task.read_step)]
-            target = self.target(task)
-            values: dict[str, list[float | None]] = {}
-            for k in range(len(self.members)):
-                mine = at_read[at_read["member"] == k]
-                y, p = target[position[mine["item"]].to_numpy()], mine["prediction"].to_numpy()
-                y, p = y[~np.isnan(y)], p[~np.isnan(y)]
-                for metric in m.BINARY if task.kind == "binary" else m.REGRESSION:
-                    width = 1.0
-                    if metric.name == "mse_normalised":
-                        width = float(np.diff(self.trained.target_ranges[task.name][k])[0])
-                    value = float(metric.compute(y / width, p / width, m.once(len(y)))[0])
-                    values.setdefault(metric.name, []).append(None if np.isnan(value) else round(value, 6))
-            found[task.name] = values
-        return found
+        """task -> what `metrics_of_test_items` gives."""
+        items, trained = self.cohort.items["item"].to_numpy(), self.trained
+        return {
+            task.name: metrics_of_test_items(
+                task, pd.Series(self.target(task), index=items), trained.predictions, len(self.members),
+                trained.target_ranges,
+            )
+            for task in self.tasks
+        }  # fmt: skip
 
 
 def pick_device(wanted: str) -> torch.device:

@@ -20,7 +20,7 @@ from mmn.data.embeddings import Embeddings
 from mmn.data.errors import ContractError, ParamsError
 from mmn.modeling.architecture import Architecture, Model
 from mmn.modeling.batch import Batch, ModalityShape
-from mmn.modeling.inputs import Inputs, Member, Scaling, padded
+from mmn.modeling.inputs import Inputs, Member, Scaling, padded, scale_
 from mmn.modeling.settings import TrainingSettings
 
 # Numbers of input gathered at a time, over all members, when predicting (16 MB), and the most items it may come to.
@@ -60,9 +60,10 @@ class Trained:
     def predict(self, embeddings: Mapping[str, Embeddings], rows: np.ndarray | None = None) -> pd.DataFrame:
         """Every member's predictions for items of these embeddings (all, or the positions `rows`).
 
-        Columns `item`, `member`, `fold`, `task`, `step`, `prediction`: P(1), or the target in its unit. A per-step task
-        has a row per step if the model can be read at each, else one at its read step. Raises ContractError where a
-        modality or a width is not what the model was trained with.
+        Columns `item`, `member`, `fold`, `task`, `step`, `prediction`: P(1), the target in its unit, or the number of
+        the most probable class; where there is a multiclass task also `probability_0`, ... (NaN of others). A per-step
+        task has a row per step if the model can be read at each, else one at its read step. Raises ContractError where
+        a modality or a width is not what the model was trained with.
         """
         items = next(iter(embeddings.values())).items if embeddings else np.array([])
         wanted = np.arange(len(items)) if rows is None else rows
@@ -87,6 +88,8 @@ class Trained:
                         f"modality '{shape.name}': {found.num_steps} steps of width {found.width}, the model "
                         f"was trained with {shape.num_steps} of width {shape.width}. Make the features as for training."
                     )
+                if np.isinf(found.values[:, found.present]).any():
+                    raise ContractError(f"modality '{shape.name}': present rows hold infinite values. Make it again.")
         some = next(iter(embeddings.values()))
         return Inputs(
             {m.name: embeddings.get(m.name) or nothing(some.items, m) for m in self.modalities},
@@ -105,34 +108,33 @@ class Trained:
         with torch.inference_mode():
             return self._streaming().start(num_items).clone()
 
-    def update(self, state: Tensor, modality: str, x: np.ndarray) -> Tensor:
+    def update(self, state: Any, modality: str, x: np.ndarray) -> Any:
         """The state after one more piece of evidence: one step of one modality, as its featurizer gives it.
 
         x: (B, D), or (K, B, D) where it was fitted per fold; a row of NaN is absent and its item's state stays.
+        state: what `start` or an earlier `update` gave, a tensor, or a `Stream` once an encoder of series has read.
         """
         model = self._streaming()
         model.encoder(modality)  # an unknown name is refused before anything is computed
-        learnt, like = self.scaling[modality], state
+        learnt, like = self.scaling[modality], state if isinstance(state, Tensor) else state.state_KBS
         x = np.asarray(x, dtype=np.float64)
-        if x.shape[-1] != learnt.shift.shape[1] or x.shape[-2] != state.shape[1]:
+        if x.shape[-1] != learnt.shift.shape[1] or x.shape[-2] != like.shape[1]:
             raise ContractError(
-                f"modality '{modality}': evidence of shape {x.shape}, expected {state.shape[1]} items of width "
+                f"modality '{modality}': evidence of shape {x.shape}, expected {like.shape[1]} items of width "
                 f"{learnt.shift.shape[1]}."
             )
-        x_KBD = np.broadcast_to(x, (len(self.members), *x.shape[-2:]))
+        x_KBD = np.broadcast_to(x, (len(self.members), *x.shape[-2:])).copy()
+        if np.isinf(x).any():
+            raise ContractError(f"modality '{modality}': the evidence holds infinite values; mark what is unknown NaN.")
         present_KB = ~np.isnan(x_KBD).all(axis=-1) & learnt.trained[:, None]
-        scaled = (x_KBD - learnt.shift[:, None]) / learnt.scale[:, None]
-        scaled = np.nan_to_num(np.clip(scaled, 0.0, 1.0) if learnt.clip else scaled, nan=0.0)
+        scaled = torch.from_numpy(x_KBD).to(like.device, like.dtype)
+        shift, inverse_scale, undefined = (part[:, None] for part in learnt.tensors(like.device, like.dtype))
         with one_thread(), torch.inference_mode():
-            return model.update(
-                state,
-                modality,
-                torch.from_numpy(scaled).to(like.device, like.dtype),
-                torch.from_numpy(present_KB).to(like.device),
-            )
+            scaled = scale_(scaled, shift, inverse_scale, undefined, learnt.clip)
+            return model.update(state, modality, scaled, torch.from_numpy(present_KB).to(like.device))
 
-    def read(self, state: Tensor) -> dict[str, np.ndarray]:
-        """task -> (K, B): what the state says: P(1), or the target in its unit."""
+    def read(self, state: Any) -> dict[str, np.ndarray]:
+        """task -> (K, B): what the state says: P(1), or the target in its unit; of a multiclass task (K, B, C)."""
         with one_thread(), torch.inference_mode():
             predicted = self._streaming().predict(state)
         return {
@@ -152,7 +154,7 @@ class Trained:
         at_read = self.collect(inputs, rows, self._read_all)
         for task in self.tasks:
             for k, member in enumerate(self.members):
-                predicted = self.to_unit(task, k, at_read[task.name][k])  # (n, steps)
+                predicted = self.to_unit(task, k, at_read[task.name][k])  # (n, steps) or (n, steps, C)
                 steps = np.arange(predicted.shape[1]) if predicted.shape[1] > 1 else np.array([task.read_step])
                 frames.append(
                     pd.DataFrame(
@@ -162,7 +164,7 @@ class Trained:
                             "fold": np.int32(member.fold),
                             "task": task.name,
                             "step": np.tile(steps.astype(np.int32), len(rows[k])),
-                            "prediction": predicted.reshape(-1).astype(np.float64),
+                            **prediction_columns(task, predicted.reshape(-1, *predicted.shape[2:])),
                         }
                     )
                 )
@@ -193,18 +195,34 @@ class Trained:
         return low + prediction.astype(np.float64) * (high - low)
 
     def _items_at_once(self) -> int:
-        per_item = len(self.members) * sum(m.num_steps * m.width for m in self.modalities)
+        inputs = sum(m.num_steps * m.width for m in self.modalities)
+        per_item = len(self.members) * max(inputs, self.model.numbers_per_item)
         return min(MOST_ITEMS_AT_ONCE, max(32, INPUTS_AT_ONCE // per_item))
 
     def _read_all(self, batch: Batch) -> dict[str, Tensor]:
         """task -> (K, B, steps): all steps of a per-step task where the model can, else the read step."""
         every = self.model.read_every_step(batch)
         if not every:
-            return {task: p.unsqueeze(-1) for task, p in self.model.read(batch).items()}
+            return {task: p.unsqueeze(2) for task, p in self.model.read(batch).items()}
         return {
             t.name: every[t.name] if t.per_step else every[t.name][:, :, t.read_step : t.read_step + 1]
             for t in self.tasks
         }
+
+
+def prediction_columns(task: Task, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """What a table says of predictions in the target's unit, (n,), or (n, C) of a multiclass task: `prediction`, for
+    the latter the number of the most probable class, and `probability_0`, `probability_1`, ..."""
+    values = predicted.astype(np.float64)
+    if task.kind != "multiclass":
+        return {"prediction": values}
+    return {"prediction": values.argmax(axis=1).astype(np.float64)} | {
+        probability_column(c): values[:, c] for c in range(values.shape[1])
+    }
+
+
+def probability_column(number: int) -> str:
+    return f"probability_{number}"
 
 
 def nothing(items: np.ndarray, shape: ModalityShape) -> Embeddings:

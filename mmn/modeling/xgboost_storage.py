@@ -16,7 +16,8 @@ from mmn.data.errors import ContractError
 from mmn.data.files import md5_of_file, read_json, write_bytes, write_json, write_parquet
 from mmn.modeling.batch import ModalityShape
 from mmn.modeling.inputs import Member
-from mmn.modeling.xgboost_fusion import NAME, TITLE, TrainedXGBoost, XGBoostSettings, load_xgboost
+from mmn.modeling.xgboost_fusion import NAME, TITLE, TrainedXGBoost, load_xgboost
+from mmn.modeling.xgboost_settings import XGBoostSettings
 
 CONTRACT = "model-xgboost/1"
 CARD, HISTORY, PREDICTIONS = "card.json", "history.parquet", "predictions.parquet"

@@ -53,6 +53,7 @@ def run(
     targets: Targets = None,
     raw: Raw = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and why; run nothing.")] = False,
+    each: Annotated[bool, typer.Option("--each", help="A Dagster run per model, instead of one for all.")] = False,
 ) -> None:
     """Bring everything, or the steps named, up to date."""
     from mmn.data.errors import MmnError
@@ -69,7 +70,7 @@ def run(
             raise MmnError(
                 f"--dry-run links nothing, and raw/{name} is not {path}. `mmn doctor --raw` says what it allows."
             )
-    fresh = run_road(workspace, targets or (), dry_run=dry_run)
+    fresh = run_road(workspace, targets or (), dry_run=dry_run, each=each)
     if fresh and not targets:
         _say_next(workspace.root)
     _exit(fresh or dry_run)
@@ -219,7 +220,12 @@ def report() -> None:
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(help="A model's key (models/mimic/multitask/multimodn) or its folder.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model's key (models/mimic/multitask/multimodn) or its folder; current:KEY for the promoted version."
+        ),
+    ],
     inputs: Annotated[
         list[str],
         typer.Option("--input", metavar="MODALITY=FILE", help="An embedding table; what is not given is absent."),
@@ -229,6 +235,7 @@ def predict(
     """Predict for embeddings, after every modality and step. Embeddings of another featurizer are refused."""
     from mmn.data.errors import ParamsError
     from mmn.orchestration.predict import predict as run_predict
+    from mmn.orchestration.promotion import CURRENT, named_current
 
     pairs = {}
     for text in inputs:
@@ -236,7 +243,7 @@ def predict(
         if not equals or not path:
             raise ParamsError(f"--input {text}: write it as MODALITY=FILE, for example --input notes=notes.parquet.")
         pairs[name] = Path(path)
-    folder = Path(model)
+    folder = named_current(_workspace(), model) if model.startswith(CURRENT) else Path(model)
     if not folder.is_dir():
         folder = _workspace().artifacts / model
     if not folder.is_dir():

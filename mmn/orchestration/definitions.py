@@ -10,13 +10,14 @@ import dagster as dg
 
 from mmn.data.errors import MmnError
 from mmn.orchestration import engines
+from mmn.orchestration.audit.markdown import Pages
 from mmn.orchestration.checks import KINDS, Check, CheckFailed, check_known_names, names_of, refuses
-from mmn.orchestration.dvc_pipeline import code_version, read_lock, why_stale
+from mmn.orchestration.dvc_pipeline import code_version, read_lock, refresh_stages, why_stale
 from mmn.orchestration.operating import Operating, load_operating
-from mmn.orchestration.presentation import description, fixed_metadata, kinds, made_metadata, tags
+from mmn.orchestration.presentation import description, fixed_metadata, kinds, lineage_metadata, made_metadata, tags
 from mmn.orchestration.promotion import Decision, decide
 from mmn.orchestration.schedules import ONLY_STALE_TAG, asset_key, automation, condition_of, road_job_of, schedules_of
-from mmn.orchestration.sensors import sensors_of
+from mmn.orchestration.sensors import freshness_of, sensors_of
 from mmn.orchestration.steps import Active, Step, active_datasets, build_steps, check_params
 from mmn.orchestration.sync import known_version
 from mmn.orchestration.walk import Outcome, fresh, walk
@@ -33,8 +34,9 @@ def build_definitions(workspace: Workspace) -> dg.Definitions:
     check_known_names(operating.checks)
     active = active_datasets(workspace)
     steps = build_steps(active)
+    pages = Pages(workspace.root)
     return dg.Definitions(
-        assets=[_asset(workspace, step, steps, active, operating) for step in steps.values()],
+        assets=[_asset(workspace, step, steps, active, operating, pages) for step in steps.values()],
         jobs=road_job_of(steps),
         schedules=schedules_of(workspace, steps, active, operating),
         sensors=[*sensors_of(workspace, steps, operating.new_files), *automation(operating.automation)],
@@ -48,6 +50,7 @@ def _asset(
     steps: Mapping[str, Step],
     active: Mapping[str, Active],
     operating: Operating,
+    pages: Pages,
 ) -> dg.AssetsDefinition:
     guarded = step.kind == "model" and operating.promotion.on
 
@@ -64,14 +67,16 @@ def _asset(
         op_tags=engines.op_tags(step.need, operating.engine),
         retry_policy=engines.retry_policy(operating.engine),
         automation_condition=condition_of(step, operating.automation),
+        freshness_policy=freshness_of(step, operating.new_files),
         check_specs=[*_check_specs(step, operating), *([_promotion_spec(step)] if guarded else [])],
-        metadata=fixed_metadata(workspace, step, active),
+        metadata=fixed_metadata(workspace, step, active, pages),
     )
     def walk_step(context: dg.AssetExecutionContext) -> Iterator[Any]:
         try:
             if context.run.tags.get(ONLY_STALE_TAG) and why_stale(workspace, step, steps, read_lock(workspace)) is None:
                 outcome = fresh(workspace, step, steps, active)
             else:
+                refresh_stages(workspace, step, steps)
                 _check_known(context.instance, workspace, step, steps)
                 outcome = walk(workspace, step, steps, active)
             decision = _decision(workspace, step, steps, active, operating) if guarded else None
@@ -131,6 +136,7 @@ def _without_words(error: Exception) -> dg.Failure:
 def _result(workspace: Workspace, step: Step, outcome: Outcome, decision: Decision | None) -> dg.MaterializeResult:
     metadata: dict[str, Any] = made_metadata(workspace, step)
     metadata |= {name: _metadata(value) for name, value in outcome.summary.items()}
+    metadata |= lineage_metadata(workspace, step, outcome.version)
     metadata["version"] = outcome.version
     if outcome.picture is not None:
         data = base64.b64encode(outcome.picture).decode()

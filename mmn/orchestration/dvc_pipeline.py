@@ -18,6 +18,7 @@ import yaml
 
 from mmn.data.errors import StaleInputError
 from mmn.data.files import md5_of_file, write_bytes
+from mmn.orchestration.actions import dvc_files
 from mmn.orchestration.code import code_files
 from mmn.orchestration.params import FILE as PARAMS_FILE
 from mmn.orchestration.params import section
@@ -38,10 +39,12 @@ HEADER = "# Made from the table of steps (mmn/orchestration/steps.py) by `mmn st
 
 
 def render_stages(steps: Mapping[str, Step], params: Mapping[str, Any]) -> str:
-    """The text of `dvc.yaml`."""
-    return HEADER + yaml.safe_dump(
-        {"stages": {step.stage: _stage(step, steps, params) for step in steps.values()}}, sort_keys=False, width=120
-    )
+    """The text of `dvc.yaml`: the stages, and which files of the scores DVC shows as metrics and plots."""
+    text: dict[str, Any] = {"stages": {step.stage: _stage(step, steps, params) for step in steps.values()}}
+    if scores := [step for step in steps.values() if step.kind == "scores"]:
+        text["metrics"] = [f"{step.out}/{dvc_files.METRICS}" for step in scores]
+        text["plots"] = [plot for step in scores for plot in dvc_files.plots(step.out, _models_of(step))]
+    return HEADER + yaml.dump(text, Dumper=Dumper, sort_keys=False, width=120)
 
 
 def write_stages(workspace: Workspace, steps: Mapping[str, Step]) -> bool:
@@ -56,12 +59,33 @@ def write_stages(workspace: Workspace, steps: Mapping[str, Step]) -> bool:
     return True
 
 
+def refresh_stages(workspace: Workspace, step: Step, steps: Mapping[str, Step]) -> None:
+    """Before a step runs: `dvc.yaml` as the table is now, as `params.yaml` may have got a section since.
+
+    Raises StaleInputError inside `dvc repro` where DVC had read another stage for the step: it would record that one.
+    """
+    path = workspace.root / "dvc.yaml"
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    if not write_stages(workspace, steps) or not os.environ.get("DVC_STAGE"):
+        return
+    listed = ((yaml.load(before, Loader=LOADER) or {}).get("stages") or {}).get(step.stage)
+    if listed != _stage(step, steps, workspace.params):
+        raise StaleInputError(
+            f"{step.key}: dvc.yaml did not list what this step reads now (a section that {PARAMS_FILE} has got, or "
+            "code). It is brought up to date; type `dvc repro` again."
+        )
+
+
 def _stage(step: Step, steps: Mapping[str, Step], params: Mapping[str, Any]) -> dict[str, Any]:
     stage: dict[str, Any] = {"cmd": f"mmn step {step.key}", "deps": dep_paths(step, steps)}
     if sections := present_sections(step, params):
         stage["params"] = sections
     stage["outs"] = [step.out]
     return stage
+
+
+def _models_of(step: Step) -> list[str]:
+    return [key for key in step.deps if key.startswith("models/")]
 
 
 def dep_paths(step: Step, steps: Mapping[str, Step]) -> list[str]:
@@ -192,10 +216,17 @@ def _save_to_cache(repo: Any, path: Path) -> str:
 
 
 def ensure_dvc(root: Path) -> None:
-    """`dvc init` where it has not been done; analytics off."""
+    """`dvc init` where it has not been done; analytics off. In git, what a clone needs is staged, as DVC does."""
     if (root / ".dvc" / "config").exists():
         return
     from dvc.repo import Repo
 
-    Repo.init(str(root), no_scm=not (root / ".git").exists()).close()
-    (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n    autostage = false\n")
+    in_git = (root / ".git").exists()
+    with Repo.init(str(root), no_scm=not in_git) as repo:
+        with repo.config.edit("repo") as settings:
+            # What `dvc init` wrote there stays: without git it says so (`core.no_scm`), and no command works else.
+            settings["core"] |= {"analytics": False, "autostage": False}
+            settings["plots"]["out_dir"] = ".mmn/dvc_plots"
+        if in_git:
+            staged = [name for name in (".dvc/config", ".gitignore") if (root / name).exists()]
+            repo.scm.add([str(root / name) for name in staged])

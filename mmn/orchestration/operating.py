@@ -35,11 +35,16 @@ class Schedule:
 @dataclass(frozen=True, kw_only=True)
 class NewFiles:
     """The sensor on raw files. seconds: between two looks. settled_seconds: a file younger than that is still being
-    written, and waited for."""
+    written, and waited for. expected_days: raw files that bring nothing new for so long are shown as overdue."""
 
     seconds: int = 300
     settled_seconds: int = 60
+    expected_days: int | None = None
     running: bool = False
+
+    def __post_init__(self) -> None:
+        if self.expected_days is not None and self.expected_days < 1:
+            raise ValueError(f"expected_days is {self.expected_days}; a day or more is expected.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,9 +110,11 @@ class EngineSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Operating:
-    """owners: e-mail addresses or `team:name`. schedules: by data set; one that is not named has the default."""
+    """owners: e-mail addresses or `team:name`. storage: where Dagster keeps its events (`storage.py`). schedules: by
+    data set; one that is not named has the default."""
 
     owners: tuple[str, ...] = ()
+    storage: Literal["sqlite", "postgres"] = "sqlite"
     schedules: dict[str, Schedule] = field(default_factory=dict)
     new_files: NewFiles = field(default_factory=NewFiles)
     automation: Automation = field(default_factory=Automation)

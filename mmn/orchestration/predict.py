@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +14,14 @@ import pyarrow as pa
 from mmn.data.embeddings import Embeddings, read_embeddings
 from mmn.data.errors import ContractError, ParamsError
 from mmn.data.files import read_json, read_provenance, version_of, write_parquet
+from mmn.modeling import XGBOOST
 from mmn.modeling.interpret import read_states
 from mmn.modeling.multimodn import MultiModN
 from mmn.modeling.storage import CARD, read_model
 from mmn.modeling.trained import Trained, one_thread
+
+if TYPE_CHECKING:
+    from mmn.modeling.xgboost_fusion import TrainedXGBoost
 
 PRIOR = "prior"
 
@@ -32,7 +36,7 @@ def predict(model: Path, inputs: Mapping[str, Path], out: Path) -> dict[str, int
     another featurizer than those that the model was trained on, or where tables name different items.
     """
     card = read_json(model / CARD) if (model / CARD).exists() else {}
-    trained = read_model(model)
+    trained = _read(model, card)
     known = {modality["name"]: modality.get("featurizer") for modality in card["modalities"]}
     for name, path in inputs.items():
         if name not in known:
@@ -41,9 +45,10 @@ def predict(model: Path, inputs: Mapping[str, Path], out: Path) -> dict[str, int
             raise ParamsError(f"{path}: no such file. Give the embedding table of '{name}'.")
         _check_featurizer(name, path, known[name])
     embeddings = _aligned({name: read_embeddings(path) for name, path in inputs.items()})
-    table = (
-        _every_state(trained, embeddings) if isinstance(trained.model, MultiModN) else _at_the_end(trained, embeddings)
-    )
+    if isinstance(trained, Trained) and isinstance(trained.model, MultiModN):
+        table = _every_state(trained, embeddings)
+    else:
+        table = _at_the_end(trained, embeddings)
     made_from = {name: version_of(path) for name, path in sorted(inputs.items())}
     provenance = {"step": "predict", "model": version_of(model), "inputs": made_from}
     write_parquet(out, pa.Table.from_pandas(table, preserve_index=False), provenance)
@@ -54,6 +59,14 @@ def predict(model: Path, inputs: Mapping[str, Path], out: Path) -> dict[str, int
         "modalities given": len(inputs),
         "modalities absent": len(known) - len(inputs),
     }
+
+
+def _read(model: Path, card: Mapping[str, Any]) -> Trained | TrainedXGBoost:
+    if card.get("architecture") != XGBOOST:
+        return read_model(model)
+    from mmn.modeling.xgboost_storage import read_xgboost
+
+    return read_xgboost(model)
 
 
 def _check_featurizer(name: str, path: Path, trained_on: dict[str, Any] | None) -> None:
@@ -141,7 +154,7 @@ def _every_state(trained: Trained, embeddings: dict[str, Embeddings]) -> pd.Data
     return pd.concat(frames, ignore_index=True)
 
 
-def _at_the_end(trained: Trained, embeddings: dict[str, Embeddings]) -> pd.DataFrame:
+def _at_the_end(trained: Trained | TrainedXGBoost, embeddings: dict[str, Embeddings]) -> pd.DataFrame:
     table = trained.predict(embeddings)
     steps = {task.name: task.read_step for task in trained.tasks}
     table = table[table["step"] == table["task"].map(steps)].reset_index(drop=True)

@@ -12,7 +12,8 @@ from typing import Any
 import dagster as dg
 
 from mmn.data.dataset import Dataset, Task
-from mmn.data.files import read_json
+from mmn.data.files import read_json, read_provenance
+from mmn.orchestration.audit.markdown import Pages, lineage
 from mmn.orchestration.steps import Active, Step
 from mmn.orchestration.workspace import Workspace
 
@@ -20,8 +21,11 @@ KINDS = {
     "raw": {"raw", "json"}, "prepared": {"table", "parquet"}, "cohort": {"table", "parquet"},
     "features": {"embedding", "parquet"}, "autoencoder": {"embedding", "parquet"}, "model": {"model", "pytorch"},
     "scores": {"results", "parquet"}, "interpretability": {"results", "parquet"}, "missingness": {"results", "parquet"},
-    "early": {"results", "parquet"}, "report": {"html"},
+    "early": {"results", "parquet"}, "subsets": {"results", "parquet"},
+    "trust": {"results", "parquet"}, "report": {"html"},
 }  # fmt: skip
+EMBEDDINGS = ("features", "autoencoder")
+NOTHING_YET = "Nothing is recorded yet."
 _ROWS = 100
 
 
@@ -80,7 +84,8 @@ def _tasks(tasks: list[Task]) -> str:
     return "\n".join(["| task | kind | unit | target |", "|---|---|---|---|", *rows])
 
 
-def fixed_metadata(workspace: Workspace, step: Step, active: Mapping[str, Active]) -> dict[str, Any]:
+def fixed_metadata(workspace: Workspace, step: Step, active: Mapping[str, Active], pages: Pages) -> dict[str, Any]:
+    """pages: what was recorded when the definitions were loaded."""
     need = step.need
     told: dict[str, Any] = {
         "path": dg.MetadataValue.path(step.out),
@@ -94,6 +99,10 @@ def fixed_metadata(workspace: Workspace, step: Step, active: Mapping[str, Active
         told |= _origin(entry.dataset)
         told["detected version"] = entry.inspection.version
         told["generated"] = entry.inspection.generated
+    if step.kind == "model":
+        told["made from (when loaded)"] = dg.MetadataValue.md(pages.sources(step.key) or NOTHING_YET)
+    elif step.kind in EMBEDDINGS:
+        told["read by (when loaded)"] = dg.MetadataValue.md(pages.readers(step.key) or NOTHING_YET)
     return told
 
 
@@ -115,6 +124,19 @@ def made_metadata(workspace: Workspace, step: Step) -> dict[str, Any]:
         told |= _of_scores(path)
     elif step.kind == "report":
         told["page"] = dg.MetadataValue.url((path / "index.html").resolve().as_uri())
+    return told
+
+
+def lineage_metadata(workspace: Workspace, step: Step, version: str) -> dict[str, Any]:
+    """What this version was made from, by its own words; the chain back to the raw files; what reads an embedding."""
+    inputs: dict[str, str] = (read_provenance(workspace.root / step.out) or {}).get("inputs", {})
+    told: dict[str, Any] = {}
+    if inputs:
+        told["inputs"] = _table([{"input": key, "version": seen} for key, seen in sorted(inputs.items())])
+    if step.kind in {"model", *EMBEDDINGS} and (chain := lineage(workspace.root, step.key, version, inputs)):
+        told["audit"] = dg.MetadataValue.md(chain)
+    if step.kind in EMBEDDINGS and (readers := Pages(workspace.root).readers(step.key, version)):
+        told["read by"] = dg.MetadataValue.md(readers)
     return told
 
 

@@ -30,6 +30,8 @@ from mmn.orchestration.steps import Step
 from mmn.orchestration.workspace import Workspace
 
 FOLDER = "promoted"
+# Before a model's key: its current version instead of the newest.
+CURRENT = "current:"
 Verdict = Literal["first", "promoted", "kept", "not comparable", "by hand"]
 
 
@@ -107,6 +109,23 @@ def current_model(workspace: Workspace, step: Step) -> Path:
                 (temporary / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, temporary / name)
     return folder
+
+
+def named_current(workspace: Workspace, named: str) -> Path:
+    """The folder of "current:models/mimic/multitask/multimodn" ("models/" may be left out). It needs no raw data.
+
+    Raises MmnError as `current_model`, and for a model of which nothing was ever decided.
+    """
+    key = "models/" + named.removeprefix(CURRENT).removeprefix("models/")
+    known = {
+        path.relative_to(workspace.root / FOLDER).with_suffix("").as_posix(): path for path in _files(workspace.root)
+    }
+    if key.removeprefix("models/") not in known:
+        raise MmnError(f"{named}: no version was promoted. {nearest_of(key.removeprefix('models/'), sorted(known))}")
+    dataset = key.split("/")[1]
+    return current_model(
+        workspace, Step(key=key, kind="model", dataset=dataset, out=f"artifacts/{key}", description=key)
+    )
 
 
 def decide(
@@ -249,6 +268,10 @@ def _kept(root: Path, step: Step, version: str) -> Artifact:
     return found
 
 
+def _files(root: Path) -> list[Path]:
+    return sorted((root / FOLDER).rglob("*.json"))
+
+
 def _file(root: Path, key: str) -> Path:
     return root / FOLDER / (key.removeprefix("models/") + ".json")
 
@@ -262,7 +285,7 @@ def decisions_of(root: Path, key: str) -> list[Decision]:
 
 def kept_versions(root: Path) -> set[str]:
     """The versions of models whose bytes must stay: each current one, and the last candidate."""
-    files = [read_json(path) for path in sorted((root / FOLDER).rglob("*.json"))]
+    files = [read_json(path) for path in _files(root)]
     return {version for told in files for version in (told["current"], told["decisions"][-1]["candidate"]) if version}
 
 

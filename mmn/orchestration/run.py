@@ -62,9 +62,17 @@ def make_plan(workspace: Workspace, steps: Mapping[str, Step], targets: Sequence
 
 
 def run(
-    workspace: Workspace, targets: Sequence[str] = (), *, dry_run: bool = False, console: Console | None = None
+    workspace: Workspace,
+    targets: Sequence[str] = (),
+    *,
+    dry_run: bool = False,
+    each: bool = False,
+    console: Console | None = None,
 ) -> bool:
-    """Bring everything asked for up to date. True if all is fresh at the end."""
+    """Bring everything asked for up to date. True if all is fresh at the end.
+
+    each: one Dagster run per model, so that one that fails or is stopped leaves the others' runs whole.
+    """
     console = console or Console()
     check_params(workspace.params)
     linked = [name for name in dict.fromkeys(load_dataset(key).raw for key in DATASETS) if workspace.linked(name)]
@@ -101,7 +109,8 @@ def run(
         Watcher(workspace, [steps[key] for key in plan.keys], console),
     ):
         try:
-            succeeded = _materialise(plan.keys)
+            outcomes = [_materialise(keys) for keys in (one_per_model(steps, plan.keys) if each else [plan.keys])]
+            succeeded = all(outcomes)
         except KeyboardInterrupt:
             succeeded = False
     failed = _report_failures(workspace, [steps[key] for key in plan.keys], console)
@@ -111,6 +120,18 @@ def run(
     if left.keys and not failed:
         console.print("Stopped before the end. What was finished is kept; the same command goes on from there.")
     return succeeded and not left.keys
+
+
+def one_per_model(steps: Mapping[str, Step], keys: Sequence[str]) -> list[Sequence[str]]:
+    """What the models need; each model alone; what is made from models. In the table's order."""
+    models = [key for key in keys if steps[key].kind == "model"]
+    after: set[str] = set()
+    for step in steps.values():
+        if any(dep in after or dep in models for dep in step.deps):
+            after.add(step.key)
+    before = [key for key in keys if key not in models and key not in after]
+    rest = [key for key in keys if key in after and key not in models]
+    return [part for part in (before, *([key] for key in models), rest) if part]
 
 
 def _materialise(keys: Sequence[str]) -> bool:

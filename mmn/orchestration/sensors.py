@@ -3,6 +3,7 @@ first. A look compares sizes and modification times with what the manifest was m
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import time
 from collections.abc import Iterable, Mapping
@@ -109,6 +110,13 @@ def only_makeable(workspace: Workspace, steps: Mapping[str, Step], keys: Iterabl
         if step.key in wanted and all(dep in kept or (workspace.root / steps[dep].out).exists() for dep in step.deps):
             kept.append(step.key)
     return kept
+
+
+def freshness_of(step: Step, settings: NewFiles) -> dg.FreshnessPolicy | None:
+    """Of raw files alone: what is made from them is as fresh as they are, however long ago it was made."""
+    if settings.expected_days is None or step.kind != "raw":
+        return None
+    return dg.FreshnessPolicy.time_window(fail_window=datetime.timedelta(days=settings.expected_days))
 
 
 def sensors_of(workspace: Workspace, steps: Mapping[str, Step], settings: NewFiles) -> list[dg.SensorDefinition]:

@@ -9,9 +9,16 @@ from mmn.data.dataset import Dataset
 from mmn.data.errors import ParamsError
 from mmn.featurizers import load_featurizer
 from mmn.featurizers.autoencoder import AutoencoderParams
-from mmn.modeling import MODELS
-from mmn.modeling.settings import MissingnessSettings, TrainingSettings
-from mmn.orchestration.params import FILE, resolve, section
+from mmn.modeling import LEARNERS, XGBOOST
+from mmn.modeling.missingness_settings import REMOVAL_MODELS, MissingnessSettings
+from mmn.modeling.settings import (
+    ComparisonSettings,
+    InterpretabilitySettings,
+    SubsetsSettings,
+    TrainingSettings,
+)
+from mmn.modeling.xgboost_settings import XGBoostSettings
+from mmn.orchestration.params import FILE, check_known, resolve, section
 
 
 def mode_of(params: dict[str, Any], dataset: Dataset) -> str:
@@ -58,12 +65,46 @@ def training_settings(params: dict[str, Any], dataset: Dataset, architecture: st
     where = f"{dataset.name}.training"
     settings = TrainingSettings()
     for block in (dict(dataset.training_defaults), section(params, where)):
-        own = {name: value for name, value in block.items() if name in MODELS}
+        own = {name: value for name, value in block.items() if name in LEARNERS}
         settings = resolve(settings, {name: value for name, value in block.items() if name not in own}, where)
         settings = resolve(settings, own.get(architecture, {}), f"{where}.{architecture}")
     return settings
 
 
+def xgboost_settings(params: dict[str, Any], dataset: Dataset) -> XGBoostSettings:
+    """`training.xgboost` alone: what is said of all is said of models that are trained by steps."""
+    where = f"{dataset.name}.training"
+    return resolve(XGBoostSettings(), section(params, where).get(XGBOOST, {}), f"{where}.{XGBOOST}")
+
+
+def comparison_settings(params: dict[str, Any], dataset: Dataset) -> ComparisonSettings:
+    where = f"{dataset.name}.comparison"
+    return resolve(ComparisonSettings(), section(params, where), where)
+
+
 def missingness_settings(params: dict[str, Any], dataset: Dataset) -> MissingnessSettings:
     where = f"{dataset.name}.missingness"
-    return resolve(MissingnessSettings(), section(params, where), where)
+    settings = resolve(MissingnessSettings(), section(params, where), where)
+    for modality in settings.modalities:
+        check_known(modality, [known.name for known in dataset.modalities], f"{where}.modalities")
+    return settings
+
+
+def missingness_training(params: dict[str, Any], dataset: Dataset) -> dict[str, TrainingSettings]:
+    """By model of the experiment: as it is trained elsewhere, with what `missingness.training` changes."""
+    chosen, where, found = missingness_settings(params, dataset), f"{dataset.name}.missingness.training", {}
+    for model in chosen.models:
+        shared, own = chosen.changes(model)
+        settings = resolve(training_settings(params, dataset, REMOVAL_MODELS[model][0]), shared, where)
+        found[model] = resolve(settings, own, f"{where}.{model}")
+    return found
+
+
+def interpretability_settings(params: dict[str, Any], dataset: Dataset) -> InterpretabilitySettings:
+    where = f"{dataset.name}.interpretability"
+    return resolve(InterpretabilitySettings(), section(params, where), where)
+
+
+def subsets_settings(params: dict[str, Any], dataset: Dataset) -> SubsetsSettings:
+    where = f"{dataset.name}.subsets"
+    return resolve(SubsetsSettings(), section(params, where), where)

@@ -2,7 +2,7 @@
 
 The job is handed to `sbatch` on its standard input; its name holds the run, the step and the attempt, so that a retry
 or a run beside it is never taken for it. The workspace must be on a file system that all nodes share, and Dagster's
-storage on a server that all nodes reach (`deploy/dagster/postgres.yaml`).
+storage on a server that all nodes reach (`storage: postgres`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from dagster._core.executor.step_delegating import (
 
 from mmn.data.errors import MmnError
 from mmn.orchestration.engines import SLURM_TAG
+from mmn.orchestration.storage import URL_VARIABLE
 
 # COMPLETED: Slurm may know of the end before the event is in Dagster's storage.
 ALIVE = {
@@ -44,6 +45,7 @@ _PASSED_ON = (
     "OMP_NUM_THREADS",
     "PATH",
     "PYTHONPATH",
+    URL_VARIABLE,
 )
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9]+")
 _SECONDS = 60

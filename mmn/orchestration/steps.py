@@ -14,12 +14,13 @@ from mmn.data import DATASETS, load_dataset
 from mmn.data.dataset import Dataset, Inspection
 from mmn.data.errors import ParamsError, RawFileError
 from mmn.featurizers import FEATURIZERS
-from mmn.modeling import BY_DEFAULT, MODELS, SINGLE_TASK
+from mmn.modeling import BY_DEFAULT, COMPRESSED, LEARNERS, MODELS, SINGLE_TASK, XGBOOST
 from mmn.orchestration.params import check_known, section
 from mmn.orchestration.workspace import Workspace
 
 DATASET_SECTIONS = (
     "mode", "modalities", "forced", "architectures", "cohort", "features", "autoencoder", "training", "missingness",
+    "interpretability", "subsets", "comparison",
 )  # fmt: skip
 
 
@@ -37,10 +38,10 @@ class Need:
 class Step:
     """One arrow of the road.
 
-    kind: which function of `mmn.orchestration.actions` walks it. out: the path it writes, below the workspace's root.
-    deps: keys of the steps it reads. raw: the raw folder it reads, if any. sections: dotted paths in `params.yaml`.
-    modules: the modules whose code (and whatever of this package they import) decides the result. tables: modules
-    that are read for their values (tasks, defaults) alone.
+    kind: what it makes. action: the module of `mmn.orchestration.actions` that walks it, "" = the kind's. out: the
+    path it writes, below the workspace's root. deps: keys of the steps it reads. raw: the raw folder it reads, if any.
+    sections: dotted paths in `params.yaml`. modules: the modules whose code (and whatever of this package they import)
+    decides the result. tables: modules that are read for their values (tasks, defaults) alone.
     options: what the work function is told (modality, task set, architecture).
     """
 
@@ -56,6 +57,7 @@ class Step:
     tables: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     need: Need = Need()
+    action: str = ""
 
     @property
     def stage(self) -> str:
@@ -68,7 +70,7 @@ class Active:
 
     chosen: the modalities that `params.yaml` names, None for the data set's default ones. forced: modalities that are
     read even for the tasks whose labels they define. mode: "" is the data set's default one. architectures: what is
-    trained.
+    trained. removed: the modalities that the missingness experiment takes away, () for the data set's one.
     """
 
     dataset: Dataset
@@ -77,6 +79,7 @@ class Active:
     forced: tuple[str, ...] = ()
     mode: str = ""
     architectures: tuple[str, ...] = BY_DEFAULT
+    removed: tuple[str, ...] = ()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -137,7 +140,8 @@ def activate(dataset: Dataset, inspection: Inspection, params: Mapping[str, Any]
         chosen=None if chosen is None else tuple(chosen),
         forced=tuple(block.get("forced", ())),
         mode=block.get("mode", ""),
-        architectures=tuple(name for name in MODELS if name in block.get("architectures", BY_DEFAULT)),
+        architectures=tuple(name for name in LEARNERS if name in block.get("architectures", BY_DEFAULT)),
+        removed=tuple(section(dict(params), f"{dataset.name}.missingness").get("modalities", ())),
     )
 
 
@@ -285,9 +289,9 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 options={"modality": modality_name},
                 need=Need(gpus=1),
             )
-    models: dict[str, list[str]] = {architecture: [] for architecture in MODELS}
+    models: dict[str, list[str]] = {architecture: [] for architecture in LEARNERS}
     for architecture in entry.architectures:
-        suffix = "_autoencoded" if dataset.autoencoded and architecture == "p_fusion" else ""
+        suffix = "_autoencoded" if dataset.autoencoded and architecture in COMPRESSED else ""
         for task_set, tasks in entry.task_sets.items():
             if architecture in SINGLE_TASK and len(tasks) > 1:
                 continue
@@ -301,7 +305,11 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 description=f"{architecture} on {', '.join(tasks)}: all folds trained side by side.",
                 deps=(cohort, *(embedding_of[m] + suffix for m in modalities)),
                 sections=(mode, f"{name}.training"),
-                modules=("mmn.orchestration.actions.model", MODELS[architecture].split(":")[0]),
+                modules=(
+                    ("mmn.orchestration.actions.model", MODELS[architecture].split(":")[0])
+                    if architecture in MODELS
+                    else ("mmn.orchestration.actions.trees",)
+                ),
                 tables=tables,
                 options={
                     "architecture": architecture,
@@ -310,7 +318,8 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                     "task_set": task_set,
                     "forced": tuple(m for m in modalities if set(tasks) & set(dataset.modality(m).unusable_for)),
                 },
-                need=Need(gpus=1),
+                need=Need(gpus=int(architecture in MODELS)),
+                action="" if architecture in MODELS else "trees",
             )
             models[architecture].append(key)
     embeddings = tuple(embedding_of.values())
@@ -319,9 +328,9 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         kind="scores",
         dataset=name,
         out=f"artifacts/results/{name}/scores",
-        description="Every model and floor on every task, with intervals over folds and over subjects.",
+        description="Every model and floor on every task, with intervals over folds and subjects; models compared.",
         deps=(cohort, *embeddings, *(key for keys in models.values() for key in keys)),
-        sections=(mode, f"{name}.training"),
+        sections=(mode, f"{name}.training", f"{name}.comparison"),
         modules=(
             "mmn.orchestration.actions.scores",
             *([dataset.binarise.split(":")[0]] if dataset.binarise else []),
@@ -329,17 +338,59 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         tables=tables,
         options={"modalities": entry.modalities},
     )
-    yield Step(
-        key=f"results/{name}/interpretability",
-        kind="interpretability",
-        dataset=name,
-        out=f"artifacts/results/{name}/interpretability",
-        description="What each modality contributes alone (IMC), how predictions move step by step (CP); aggregates.",
-        deps=(cohort, *embeddings, *models["multimodn"]),
-        sections=(mode,),
-        modules=("mmn.orchestration.actions.interpretability",),
-        tables=tables,
-    )
+    if models["multimodn"]:
+        yield Step(
+            key=f"results/{name}/interpretability",
+            kind="interpretability",
+            dataset=name,
+            out=f"artifacts/results/{name}/interpretability",
+            description="What each modality contributes alone (IMC) and on average over what else is known (Shapley), "
+            "and how predictions move step by step (CP). Aggregates; single items only if generated or asked for.",
+            deps=(cohort, *embeddings, *models["multimodn"]),
+            sections=(mode, f"{name}.interpretability"),
+            modules=("mmn.orchestration.actions.interpretability",),
+            tables=tables,
+        )
+    if trained := [key for keys in models.values() for key in keys]:
+        suffix = "_autoencoded" if dataset.autoencoded and any(models[a] for a in COMPRESSED) else ""
+        yield Step(
+            key=f"results/{name}/subsets",
+            kind="subsets",
+            dataset=name,
+            out=f"artifacts/results/{name}/subsets",
+            description="Every model with every subset of its modalities, and MultiModN with them in other orders, "
+            "trained in one order and, once, in random ones.",
+            deps=(cohort, *embeddings, *(embedding_of[m] + suffix for m in entry.modalities if suffix), *trained),
+            sections=(mode, f"{name}.subsets"),
+            modules=("mmn.orchestration.actions.subsets",),
+            tables=tables,
+            options={"modalities": entry.modalities, "suffix": suffix},
+            need=Need(gpus=1),
+        )
+    if trained_keys := tuple(key for keys in models.values() for key in keys):
+        compressed = [a for a in COMPRESSED if models[a]] if dataset.autoencoded else []
+        yield Step(
+            key=f"results/{name}/trust",
+            kind="trust",
+            dataset=name,
+            out=f"artifacts/results/{name}/trust",
+            description="May a score be relied on: calibration by what is present, before and after recalibration, "
+            "decision curves, and scores by subgroup.",
+            deps=(
+                cohort,
+                *embeddings,
+                *(embedding_of[m] + "_autoencoded" for m in entry.modalities if compressed),
+                *trained_keys,
+            ),
+            sections=(mode,),
+            modules=(
+                "mmn.orchestration.actions.trust",
+                *(MODELS[a].split(":")[0] for a in MODELS if models[a]),
+                *(("mmn.modeling.xgboost_storage",) if models[XGBOOST] else ()),
+            ),
+            tables=tables,
+            options={"modalities": entry.modalities, "suffix": dict.fromkeys(compressed, "_autoencoded")},
+        )
     if any(task.early for task in dataset.tasks if task.name not in entry.inspection.skipped) and models["multimodn"]:
         suffix = "_autoencoded" if dataset.autoencoded else ""
         yield Step(
@@ -365,21 +416,30 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
             options={"modalities": entry.modalities, "suffix": suffix},
             need=Need(gpus=1),
         )
-    if dataset.missingness is not None and dataset.missingness[0] in entry.modalities:
-        modality_name, task = dataset.missingness
-        if task not in entry.inspection.skipped:
-            modalities = entry.modalities_for((task,))
+    if dataset.missingness is not None and dataset.missingness[1] not in entry.inspection.skipped:
+        task, wanted = dataset.missingness[1], entry.removed or dataset.missingness[:1]
+        modalities = entry.modalities_for((task,))
+        if (removed := tuple(m for m in wanted if m in modalities)) and len(modalities) > 1:
             yield Step(
                 key=f"results/{name}/missingness",
                 kind="missingness",
                 dataset=name,
                 out=f"artifacts/results/{name}/missingness",
-                description=f"{task} with {modality_name} missing not at random in training: who learns from absence?",
+                description=f"{task} with {', '.join(removed)} missing in training for a reason or for none: who learns "
+                "from absence?",
                 deps=(cohort, *(embedding_of[m] for m in modalities)),
                 sections=(mode, f"{name}.training", f"{name}.missingness"),
-                modules=("mmn.orchestration.actions.missingness",),
+                modules=(
+                    "mmn.orchestration.actions.missingness",
+                    *(MODELS[architecture].split(":")[0] for architecture in MODELS),
+                ),
                 tables=tables,
-                options={"modality": modality_name, "task": task, "modalities": modalities},
+                options={
+                    "task": task,
+                    "modalities": modalities,
+                    "removed": removed,
+                    "not_there": tuple(m for m in wanted if m not in removed),
+                },
                 need=Need(gpus=1),
             )
 
@@ -389,10 +449,15 @@ def check_params(params: Mapping[str, Any]) -> None:
     from mmn.orchestration.settings import (
         autoencoder_settings,
         cohort_settings,
+        comparison_settings,
         featurizer_settings,
+        interpretability_settings,
         missingness_settings,
+        missingness_training,
         mode_of,
+        subsets_settings,
         training_settings,
+        xgboost_settings,
     )
 
     for name, block in params.items():
@@ -404,7 +469,7 @@ def check_params(params: Mapping[str, Any]) -> None:
             check_known(part, DATASET_SECTIONS, name)
         mode_of(dict(params), dataset)
         modalities = [modality.name for modality in dataset.modalities]
-        for part, known in (("modalities", modalities), ("forced", modalities), ("architectures", list(MODELS))):
+        for part, known in (("modalities", modalities), ("forced", modalities), ("architectures", list(LEARNERS))):
             if not isinstance(block.get(part, []), list):
                 raise ParamsError(f"params.yaml: {name}.{part} must be a list; known: {', '.join(known)}.")
             for value in block.get(part, []):
@@ -422,7 +487,12 @@ def check_params(params: Mapping[str, Any]) -> None:
         autoencoder_settings(dict(params), dataset)
         for architecture in MODELS:
             training_settings(dict(params), dataset, architecture)
-        missingness_settings(dict(params), dataset)
+        xgboost_settings(dict(params), dataset)
+        missingness_training(dict(params), dataset)
+        _check_removed(dataset, block, missingness_settings(dict(params), dataset).modalities)
+        comparison_settings(dict(params), dataset)
+        interpretability_settings(dict(params), dataset)
+        subsets_settings(dict(params), dataset)
 
 
 def _check_forced(dataset: Dataset, chosen: list[str] | None, forced: list[str]) -> None:
@@ -444,3 +514,17 @@ def _check_forced(dataset: Dataset, chosen: list[str] | None, forced: list[str])
                 f"{'; '.join(dict.fromkeys(unusable.values()))}. Leave it out; to read it all the same, which each "
                 f"model's card will say, add `forced: [{name}]`."
             )
+
+
+def _check_removed(dataset: Dataset, block: Mapping[str, Any], removed: tuple[str, ...]) -> None:
+    """A modality that is to be taken away is one that the models of the task read."""
+    where, chosen = f"params.yaml: {dataset.name}.missingness.modalities", block.get("modalities")
+    if removed and dataset.missingness is None:
+        raise ParamsError(f"{where}: {dataset.title} has no binary task, so the experiment is not run. Leave it out.")
+    for name in removed:
+        modality = dataset.modality(name)
+        if not (modality.by_default if chosen is None else name in chosen):
+            raise ParamsError(f"{where}: {name} is not read. Name it under {dataset.name}.modalities as well.")
+        task = dataset.missingness[1] if dataset.missingness else ""
+        if task in modality.unusable_for and name not in block.get("forced", []):
+            raise ParamsError(f"{where}: {name} is not read for {task}: {modality.unusable_for[task]}. Leave it out.")

@@ -8,6 +8,7 @@ import dagster as dg
 
 from mmn.orchestration.dvc_pipeline import code_version_from, read_lock
 from mmn.orchestration.params import FILE as PARAMS_FILE
+from mmn.orchestration.presentation import lineage_metadata
 from mmn.orchestration.steps import Step
 from mmn.orchestration.workspace import Workspace
 
@@ -63,7 +64,11 @@ def sync(instance: dg.DagsterInstance, workspace: Workspace, steps: Mapping[str,
         instance.report_runless_asset_event(
             dg.AssetMaterialization(
                 asset_key=dg.AssetKey(step.key.split("/")),
-                metadata={"version": version, "recorded by": "dvc.lock"},
+                metadata={
+                    **lineage_metadata(workspace, step, version),
+                    "version": version,
+                    "recorded by": "dvc.lock",
+                },
                 tags={**wanted, **pointers},
             )
         )

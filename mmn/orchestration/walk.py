@@ -86,7 +86,7 @@ def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Ma
     if step.raw is not None and step.kind != "raw":
         _check_raw(workspace, step, steps)
     report = ProgressFile(workspace, step)
-    work = import_module(f"mmn.orchestration.actions.{step.kind}").run
+    work = import_module(f"mmn.orchestration.actions.{step.action or step.kind}").run
     with report, atomic_path(workspace.root / step.out) as temporary:
         job = Job(
             step=step,

@@ -17,18 +17,10 @@ from typing import Any
 
 from mmn.data.errors import MmnError, RawFileError, StaleInputError
 from mmn.data.files import md5_of_file, version_of_listing
+from mmn.orchestration.code import PACKAGE
 from mmn.orchestration.params import load_params
 
 ROOT_VARIABLE = "MMN_ROOT"
-DAGSTER_FILE = """\
-# One machine, one person: SQLite storage, nothing leaves the machine.
-telemetry: {enabled: false}
-nux: {enabled: false}
-concurrency: {pools: {default_limit: 1, granularity: op}}
-run_queue: {dequeue_interval_seconds: 1}
-run_monitoring:
-  {enabled: true, start_timeout_seconds: 180, poll_interval_seconds: 10, free_slots_after_run_end_seconds: 20}
-"""
 
 
 @dataclass(frozen=True)
@@ -102,11 +94,18 @@ class Workspace:
         link.symlink_to(target, target_is_directory=True)
 
     def prepare(self) -> None:
-        """Set Dagster's home. Called before anything opens the instance."""
+        """Set Dagster's home, and link the code where a clone of a study lacks it. Called before anything opens the
+        instance."""
+        code = self.root / PACKAGE.name
+        if not code.exists():
+            link = code.with_name(f".{code.name}.{os.getpid()}.tmp")
+            link.unlink(missing_ok=True)
+            link.symlink_to(PACKAGE, target_is_directory=True)
+            link.replace(code)  # also where it was a link to code that is gone
+        from mmn.orchestration.storage import write_settings
+
         self.dagster_home.mkdir(exist_ok=True)
-        settings = self.dagster_home / "dagster.yaml"
-        if not settings.exists():
-            settings.write_text(DAGSTER_FILE)
+        write_settings(self.root, self.dagster_home)
         os.environ["DAGSTER_HOME"] = str(self.dagster_home)
         os.environ[ROOT_VARIABLE] = str(self.root)
         os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")

@@ -88,6 +88,26 @@ def test_members_pieces_marks_and_line_ends_of_the_file_change_nothing(world, tm
     assert pq.read_table(tmp_path / "other.parquet").equals(pq.read_table(tmp_path / "n.parquet"))
 
 
+def test_a_lab_result_that_is_there_twice_counts_once_and_two_alike_of_their_own_count_twice(world, tmp_path):
+    """Told by labevent_id, whether the copy is next to the first or a file's length away."""
+    expected = pq.read_table(_made(world, tmp_path / "a.parquet", "labevents"))
+    sodium = lambda f: f[f["itemid"].eq("50983") & f["valuenum"].notna()]  # noqa: E731
+    doubled = lambda f: pd.concat([f.iloc[:1], f, sodium(f).iloc[:5]])  # noqa: E731
+    raw = copy(world, tmp_path / "doubled", LABS, doubled)
+    assert pq.read_table(_made(raw, tmp_path / "b.parquet", "labevents")).equals(expected)
+    counts, before = (narrow.read_counts(tmp_path / name) for name in ("b.parquet", "a.parquet"))
+    assert counts.repeated[50983] >= 5 and sum(counts.repeated.values()) == counts.rows - before.rows == 6
+    assert counts.numbers == before.numbers and not before.repeated
+    assert json.loads(pq.read_metadata(tmp_path / "b.parquet").metadata[b"mmn_left_out"])["labevent_id repeated"] == 6
+    # Two specimens may give one value in one minute; and a table without the key says nothing of copies.
+    for name, change in {
+        "alike": lambda f: pd.concat([f, sodium(f).iloc[:5].assign(labevent_id=["900001", "900002", "900003", "", ""])]),
+        "no key": lambda f: doubled(f).drop(columns="labevent_id"),
+    }.items():
+        _made(copy(world, tmp_path / name, LABS, change), tmp_path / "c.parquet", "labevents")
+        assert len(pq.read_table(tmp_path / "c.parquet")) == len(expected) + (5 if name == "alike" else 6)
+
+
 def test_line_ends_commas_and_quotes_within_a_cell_are_part_of_it(world, tmp_path, monkeypatch):
     expected = pq.read_table(_made(world, tmp_path / "a.parquet"))
 
@@ -107,8 +127,8 @@ def test_line_ends_commas_and_quotes_within_a_cell_are_part_of_it(world, tmp_pat
         assert pq.read_table(_made(raw, tmp_path / "b.parquet")).equals(expected)
 
 
-def _made(raw: Path, out: Path) -> Path:
-    prepared(raw, out)
+def _made(raw: Path, out: Path, name: str = "chartevents") -> Path:
+    prepared(raw, out, name)
     return out
 
 

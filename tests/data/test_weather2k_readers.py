@@ -275,6 +275,7 @@ def test_inspect_reads_headers_only(tmp_path):
     assert said.problem is None and said.version == "hourly tables (prsa-beijing), 1 files"
     assert set(said.skipped) == {"visibility_1d", "geographic", "land"}
     assert "needs 'hv2'" in said.skipped["visibility_1d"]
+    assert "lay a table coordinates.csv (station,lat,lon,alt) beside them" in said.skipped["geographic"]
     assert not said.generated
 
 

@@ -236,7 +236,18 @@ def test_a_modality_that_never_varies_cannot_be_judged():
     constant = replace(embeddings, values=np.where(np.isnan(embeddings.values), np.nan, 3).astype(np.float32))
     card = fit(constant, cohort_of()).card
     assert card["within_bound"] is None and card["reconstruction"]["validation"] == [None, None, None]
-    assert "3 folds have no validation row that varies" in card["note"]
+    assert "3 folds are not judged" in card["note"]
+
+
+def test_a_handful_of_distinct_rows_is_no_sample_to_judge_by():
+    """Stations stand where they stand: 60 items at 5 positions are 5 validation rows at most."""
+    rng = np.random.default_rng(4)
+    embeddings = world()
+    spots = rng.uniform(size=(5, WIDTH))[np.arange(NUM_ITEMS) % 5]
+    values = np.where(embeddings.present[..., None], spots[:, None], np.nan)[None].astype(np.float32)
+    card = fit(replace(embeddings, values=values), cohort_of()).card
+    assert card["within_bound"] is None and card["reconstruction"]["validation"] == [None, None, None]
+    assert all(value is not None for value in card["reconstruction"]["train"])
 
 
 def test_what_is_unknown_holds_the_training_mean_and_is_not_reconstructed():

@@ -36,11 +36,11 @@ def trainings(monkeypatch):
 
     seen = Trainings()
 
-    def counted(cohort, embeddings, tasks, architecture, settings, *rest):
+    def counted(cohort, embeddings, tasks, architecture, settings, *rest, **more):
         if len(seen) >= seen.limit:
             raise KeyboardInterrupt
         seen.append(settings)
-        return train(cohort, embeddings, tasks, architecture, settings, *rest)
+        return train(cohort, embeddings, tasks, architecture, settings, *rest, **more)
 
     monkeypatch.setattr(search, "train", counted)
     return seen
@@ -349,8 +349,8 @@ def test_a_training_that_diverges_has_no_score_and_is_not_chosen(task, world):
 
 
 def test_a_member_that_lost_its_score_on_the_way_has_diverged(world, monkeypatch):
-    def broken(*args):
-        trained = train(*args)
+    def broken(*args, **more):
+        trained = train(*args, **more)
         history = trained.history
         history.loc[(history["member"] == 1) & (history["epoch"] == 1), "validation_score"] = np.nan
         return trained

@@ -13,7 +13,7 @@ from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
 from mmn.data.errors import CohortError, ContractError, ParamsError
 from mmn.data.files import version_of
-from mmn.modeling import MODELS
+from mmn.modeling import MODELS, SINGLE_TASK
 from mmn.modeling.inputs import Inputs, Member
 from mmn.modeling.p_fusion import PFusion
 from mmn.modeling.packed import Dropout, Packed
@@ -23,7 +23,7 @@ from tests.modeling.worlds import LEVEL, NOISE, SICK, make_batch, make_world, qu
 
 SICK_NOW = Task(name="sick_now", number=4, kind="binary", description="", per_step=True, read_step=2)
 LEVEL_NOW = Task(name="level_now", number=6, kind="regression", description="", per_step=True, read_step=2)
-SEVERAL = {"multimodn": (SICK, NOISE, LEVEL), "p_fusion": (SICK,), "fusion_transformer": (SICK, NOISE, LEVEL)}
+SEVERAL = {name: (SICK,) if name in SINGLE_TASK else (SICK, NOISE, LEVEL) for name in MODELS}
 
 
 def weights(trained, member: int) -> torch.Tensor:

@@ -12,7 +12,8 @@ from mmn.data.errors import CohortError, ContractError, ParamsError
 from mmn.modeling.inputs import Member
 from mmn.modeling.scores import score
 from mmn.modeling.train import train
-from mmn.modeling.xgboost_fusion import HAIM_GRID, XGBoostSettings, fit_xgboost
+from mmn.modeling.xgboost_fusion import HAIM_GRID, fit_xgboost
+from mmn.modeling.xgboost_settings import XGBoostSettings
 from mmn.modeling.xgboost_storage import read_xgboost, write_xgboost
 from tests.modeling.worlds import LEVEL, NOISE, SICK, make_world, quick
 

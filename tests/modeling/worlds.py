@@ -15,6 +15,9 @@ from mmn.modeling.settings import TrainingSettings
 
 SICK = Task(name="sick", number=1, kind="binary", description="a planted signal in modality a")
 NOISE = Task(name="noise", number=2, kind="binary", description="nothing tells it")
+GRADE = Task(
+    name="grade", number=7, kind="multiclass", description="thirds of the planted level", classes=("low", "mid", "high")
+)
 LEVEL = Task(name="level", number=5, kind="regression", description="a planted level", unit="°C")
 
 
@@ -28,8 +31,8 @@ def make_world(
     seed: int = 0,
     unlabelled: float = 0.0,
 ) -> tuple[Cohort, dict[str, Embeddings]]:
-    """Targets `sick` (binary), `noise` (binary, independent), `level` (regression, 10 to 30), `sick_now`, `level_now`
-    (per step). Modality `a`'s first dimension carries sick and level."""
+    """Targets `sick` (binary), `noise` (binary, independent), `level` (regression, 10 to 30), `grade` (its thirds),
+    `sick_now`, `level_now` (per step). Modality `a`'s first dimension carries sick and level."""
     rng = np.random.default_rng(seed)
     widths = widths or {"a": 3, "b": 5, "c": 4}
     sick = (rng.random(num_items) < 0.5).astype(float)
@@ -58,6 +61,7 @@ def make_world(
     if num_steps > 1:
         targets["sick_now"] = np.repeat(sick[:, None], num_steps, axis=1)
         targets["level_now"] = level[:, None] + np.arange(num_steps)
+    targets["grade"] = np.digitize(level, np.quantile(level, [1 / 3, 2 / 3])).astype(float)
     for target in targets.values():
         target[rng.random(num_items) < unlabelled] = np.nan
     folds = subject_folds(items, sick.astype(int), num_folds, 0)
@@ -66,6 +70,7 @@ def make_world(
 
 def quick(**changes) -> TrainingSettings:
     small = {"token": 8, "blocks": 2, "heads": 2, "head_size": 4, "mlp": 8, "mlp_dropout": 0.1}
+    small |= {"latents": 3, "latent_width": 6, "latent_head_size": 4, "pair_heads": 2, "latent_heads": 2}
     return TrainingSettings(
         **{"epochs": 3, "batch_size": 16, "hidden": 8, "state": 6, "device": "cpu", **small, **changes}
     )
@@ -101,6 +106,7 @@ def make_batch(
         shape_of_target = (num_members, num_items, num_steps if task.per_step else 1)
         values = rng.random(shape_of_target)
         values = (values < 0.5).astype(float) if task.kind == "binary" else values
+        values = np.floor(values * len(task.classes)) if task.kind == "multiclass" else values
         values[rng.random(shape_of_target) < unlabelled] = np.nan
         targets[task.name] = torch.from_numpy(values)
     real = torch.ones((num_members, num_items), dtype=torch.bool)

@@ -1,13 +1,18 @@
 """What leaves the audit: PROV-JSON, OpenLineage events, cards."""
 
+import io
 import json
+import re
 import uuid
 from datetime import datetime
+from urllib.parse import urlsplit
+
+from prov.model import ProvActivity, ProvAgent, ProvDerivation, ProvDocument, ProvEntity
 
 from mmn.orchestration.audit.audit import audit
 from mmn.orchestration.audit.cards import card
 from mmn.orchestration.audit.export import openlineage, prov
-from mmn.orchestration.audit.markdown import Readers, lineage
+from mmn.orchestration.audit.markdown import Pages, lineage
 from mmn.orchestration.audit.snapshot import open_snapshot
 from tests.orchestration.test_audit import MODEL, NOTES, first_world  # noqa: F401 - a fixture
 
@@ -24,6 +29,53 @@ def test_prov_has_an_entity_for_each_version_and_every_reference_resolves(first_
     for relation in told["wasDerivedFrom"].values():
         assert {relation["prov:generatedEntity"], relation["prov:usedEntity"]} <= set(entities)
     assert [agent["prov:label"] for agent in told["agent"].values()] == ["Ada <ada@example.org>"]
+
+
+def test_provs_own_library_reads_it_and_writes_the_same_records(first_world):  # noqa: F811
+    found = audit(open_snapshot(first_world.root), MODEL)
+    document = ProvDocument.deserialize(content=prov(found), format="json")
+    assert len(list(document.get_records(ProvEntity))) == len({(n.key, n.entry.version) for n in found.nodes}) + 1
+    assert len(list(document.get_records(ProvActivity))) == len(found.nodes)
+    assert len(list(document.get_records(ProvDerivation))) == sum(
+        len(node.entry.inputs) + len(node.entry.raw) for node in found.nodes
+    )
+    (person,) = document.get_records(ProvAgent)
+    assert {str(kind) for kind in person.get_asserted_types()} == {"prov:Person"}
+    written = io.StringIO()
+    document.serialize(written, format="json")
+    ours, theirs = json.loads(prov(found)), json.loads(written.getvalue())
+    for kind, records in ours.items():
+        if kind in {"entity", "activity", "agent"}:
+            assert theirs[kind] == records
+        elif kind != "prefix":  # relations have no name of their own, and are numbered
+            assert sorted(map(str, theirs[kind].values())) == sorted(map(str, records.values()))
+
+
+def test_openlineage_events_are_what_the_published_schema_asks_for(first_world):  # noqa: F811
+    """OpenLineage 2-0-2: what is required, which form it has, and how a facet that is not standard is named."""
+    found = audit(open_snapshot(first_world.root), MODEL)
+    for event in map(json.loads, openlineage(found).splitlines()):
+        assert {"eventTime", "producer", "schemaURL", "run", "job"} <= set(event)
+        assert event["eventType"] in {"START", "RUNNING", "COMPLETE", "ABORT", "FAIL", "OTHER"}
+        assert set(event) <= {
+            "eventType", "eventTime", "producer", "schemaURL", "run", "job", "inputs", "outputs",
+        }  # fmt: skip
+        assert event["schemaURL"] == "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", event["eventTime"])
+        assert str(uuid.UUID(event["run"]["runId"])) == event["run"]["runId"]
+        named = [event["job"], *event["inputs"], *event["outputs"]]
+        assert all({"namespace", "name"} <= set(one) for one in named)
+        facets = [(name, facet) for one in named for name, facet in one.get("facets", {}).items()]
+        assert {name for name, _ in facets} >= {"version", "mmn_step"}
+        needs = {"version": {"datasetVersion"}, "sourceCodeLocation": {"type", "url"}}
+        for name, facet in facets:
+            assert {"_producer", "_schemaURL", *needs.get(name, ())} <= set(facet)
+            assert name in needs or name.startswith("mmn_")
+            if name in needs:
+                page = f"{name[0].upper()}{name[1:]}"
+                assert re.search(rf"/facets/\d+-\d+-\d+/\w*{page}\w*Facet\.json#/\$defs/\w+Facet$", facet["_schemaURL"])
+        for url in (event["producer"], event["schemaURL"], *(facet["_schemaURL"] for _, facet in facets)):
+            assert urlsplit(url).scheme in {"https", "urn"}
 
 
 def test_openlineage_has_one_event_per_run_with_versions_in_and_out(first_world):  # noqa: F811
@@ -70,6 +122,19 @@ def test_the_pages_of_the_assets_get_the_chain_and_the_readers(first_world):  # 
     assert f"  - **{NOTES}** `{found.node(NOTES).entry.version}`\n" in text
     assert "    - weights: toy, SHA-256 abab" in text and text.count("(above)") == 4
     assert lineage(first_world.root, "models/toy/none") == ""
-    readers = Readers(first_world.root)
-    assert f"| {MODEL} | `{found.node(NOTES).entry.version}` | fresh |" in readers.table(NOTES)
-    assert readers.table("results/toy/scores") == ""
+    pages = Pages(first_world.root)
+    assert f"| {MODEL} | `{found.node(NOTES).entry.version}` | fresh |" in pages.readers(NOTES)
+    assert pages.readers("results/toy/scores") == ""
+    assert f"| {NOTES} | `{found.node(NOTES).entry.version}` | fresh |" in pages.sources(MODEL)
+    assert pages.sources(MODEL).startswith(f"Version `{found.node(MODEL).entry.version}`, fresh.")
+    assert pages.sources("models/toy/none") == ""
+
+
+def test_a_step_that_dvc_records_later_shows_the_chain_of_what_it_read(first_world):  # noqa: F811
+    found = audit(open_snapshot(first_world.root), MODEL)
+    inputs = found.node(MODEL).entry.inputs
+    text = lineage(first_world.root, MODEL, "0" * 32, {**inputs, NOTES: "1" * 32})
+    assert text.startswith(f"- **{MODEL}** `{'0' * 32}`\n")
+    assert f"  - **{NOTES}** `{'1' * 32}`, now `{inputs[NOTES]}`\n" in text
+    assert "    - weights: toy, SHA-256 abab" in text
+    assert lineage(first_world.root, MODEL, "0" * 32) == ""

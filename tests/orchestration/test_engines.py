@@ -21,9 +21,9 @@ GPU = Need(gpus=1, cpus=4, mem_gb=32, minutes=90)
 RUN = """
 import sys, warnings; warnings.simplefilter("ignore")
 import dagster as dg
-from tests.orchestration.slurm.job import slurm_job
+from tests.orchestration.{engine}.job import {engine}_job
 with dg.DagsterInstance.get() as instance:
-    with dg.execute_job(dg.reconstructable(slurm_job), instance=instance) as result:
+    with dg.execute_job(dg.reconstructable({engine}_job), instance=instance) as result:
         for event in result.get_asset_materialization_events():
             print("MADE", event.asset_key.to_user_string())
         print("SUCCESS" if result.success else "FAILURE")
@@ -34,10 +34,10 @@ concurrency: {pools: {default_limit: 1, granularity: op}}
 """
 
 
-def run_slurm_job(root: Path, path: str, **more: str) -> tuple[list[str], list[list[str]]]:
+def run_job(root: Path, engine: str, path: str, home: str = HOME, **more: str) -> tuple[list[str], list[list[str]]]:
     """What the run printed, and what the steps noted: step, what, node, when."""
     (root / "home").mkdir()
-    (root / "home" / "dagster.yaml").write_text(HOME)
+    (root / "home" / "dagster.yaml").write_text(home)
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER", "DVC", "MMN"))},
         "PATH": f"{path}{os.pathsep}{os.environ['PATH']}",
@@ -46,8 +46,9 @@ def run_slurm_job(root: Path, path: str, **more: str) -> tuple[list[str], list[l
         "MMN_ROOT": str(root),
         **more,
     }
+    code = RUN.replace("{engine}", engine)
     done = subprocess.run(
-        [sys.executable, "-c", RUN], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300,
+        [sys.executable, "-c", code], cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
     logs = "\n".join(file.read_text()[-2000:] for file in (root / ".mmn" / "slurm").glob("*.log"))
@@ -139,7 +140,7 @@ def test_on_slurm_a_killed_step_is_retried_gpus_are_shared_and_a_failure_ends_it
     """The real executor; `sbatch`, `squeue` and `scancel` are processes of this machine."""
     (tmp_path / "slurm").mkdir()
     fake.install(tmp_path / "bin")
-    said, notes = run_slurm_job(tmp_path, str(tmp_path / "bin"), FAKE_SLURM=str(tmp_path / "slurm"))
+    said, notes = run_job(tmp_path, "slurm", str(tmp_path / "bin"), FAKE_SLURM=str(tmp_path / "slurm"))
     check_semantics(said, notes, "gpu1")
     scripts = [file.read_text() for file in (tmp_path / "slurm").glob("*.sh")]
     assert len(scripts) == 5, "four steps, one of them twice; what a person must mend is not tried again"

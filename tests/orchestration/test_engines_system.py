@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.orchestration.test_engines import check_semantics, run_slurm_job
+from tests.orchestration.test_engines import check_semantics, run_job
 
 pytestmark = pytest.mark.system
 CONF = """
@@ -59,10 +59,11 @@ def cluster(tmp_path_factory):
     ports = dict(zip(("port", "cpu_port", "gpu_port"), free_ports(3), strict=True))
     conf = root / "slurm.conf"
     conf.write_text(CONF.format(host=socket.gethostname(), plugins=library / "slurm-wlm", root=root, **ports))
-    libraries = ":".join(
-        str(folder) for folder in (library, library / "slurm-wlm", packages / "lib" / "x86_64-linux-gnu")
-    )
-    environment = {**os.environ, "SLURM_CONF": str(conf), "LD_LIBRARY_PATH": libraries}
+    told = {"SLURM_CONF": str(conf)}
+    if packages != Path("/"):  # installed packages find theirs; for another Python's these would be the wrong ones
+        folders = (library, library / "slurm-wlm", packages / "lib" / "x86_64-linux-gnu")
+        told["LD_LIBRARY_PATH"] = ":".join(map(str, folders))
+    environment = {**os.environ, **told}
     commands = [
         [daemons[0], "-D", "-c"],
         *([daemons[1], "-D", "-N", node, "-d", daemons[2]] for node in ("cpu1", "gpu1")),
@@ -82,7 +83,7 @@ def cluster(tmp_path_factory):
                 env=environment, capture_output=True, text=True, check=False,
             ).stdout  # fmt: skip
         assert idle.split() == ["cpu1", "gpu1"], (root / "daemons.log").read_text()[-3000:]
-        yield {"SLURM_CONF": str(conf), "LD_LIBRARY_PATH": libraries}, str(packages / "usr" / "bin")
+        yield told, str(packages / "usr" / "bin")
     finally:
         for process in reversed(running):
             os.killpg(process.pid, signal.SIGTERM)
@@ -101,7 +102,7 @@ def free_ports(count: int) -> list[int]:
 
 def test_real_slurm_retries_a_killed_step_and_gives_every_training_step_to_the_gpu_node(cluster, tmp_path):
     environment, binaries = cluster
-    said, notes = run_slurm_job(
-        tmp_path, binaries, **environment, MMN_TEST_GRES="license:gpu", MMN_TEST_GPU_PARTITION="gpu"
+    said, notes = run_job(
+        tmp_path, "slurm", binaries, **environment, MMN_TEST_GRES="license:gpu", MMN_TEST_GPU_PARTITION="gpu"
     )
     check_semantics(said, notes, "gpu1")

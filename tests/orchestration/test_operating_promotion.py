@@ -19,6 +19,7 @@ from mmn.orchestration.promotion import (
     decide,
     decisions_of,
     kept_versions,
+    named_current,
     promote,
 )
 from tests.modeling.worlds import LEVEL, SICK
@@ -173,3 +174,31 @@ def test_the_record_holds_aggregates_and_no_item(toy):
     text = (toy.root / "promoted" / "toy" / "both" / "multimodn.json").read_text()
     assert json.loads(text)["model"] == MODEL.key
     assert "item0" not in text and "subject0" not in text
+
+
+def test_predict_takes_the_current_model_by_its_name_and_says_which_names_there_are(toy):
+    current = train(toy, 0.4)
+    decided(toy)
+    train(toy, 2.0, seed=1)
+    assert decided(toy).verdict == "kept"
+    for name in ("current:models/toy/both/multimodn", "current:toy/both/multimodn"):
+        folder = named_current(toy.workspace, name)
+        assert version_of(folder) == current and folder != toy.root / MODEL.out
+    with pytest.raises(MmnError, match="no version was promoted. Did you mean 'toy/both/multimodn'"):
+        named_current(toy.workspace, "current:toy/both/multimodm")
+
+
+def test_mmn_predict_reads_the_promoted_version_and_not_the_newest(toy, monkeypatch):
+    from typer.testing import CliRunner
+
+    from mmn.orchestration import cli, predict
+
+    current = train(toy, 0.4)
+    decided(toy)
+    train(toy, 2.0, seed=1)
+    decided(toy)
+    read = []
+    monkeypatch.setattr(predict, "predict", lambda folder, inputs, out: read.append(version_of(folder)) or {"items": 1})
+    monkeypatch.setattr(cli, "_workspace", lambda: toy.workspace)
+    done = CliRunner().invoke(cli.app, ["predict", "current:toy/both/multimodn", "--input", "a=a.parquet"])
+    assert done.exit_code == 0 and read == [current]

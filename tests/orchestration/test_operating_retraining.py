@@ -14,6 +14,7 @@ from mmn.data.files import write_json
 from mmn.data.manifest import make_manifest
 from mmn.orchestration.dvc_pipeline import dep_paths, entry_of, write_lock
 from mmn.orchestration.operating import Automation, NewFiles, Operating, Schedule
+from mmn.orchestration.run import one_per_model
 from mmn.orchestration.schedules import (
     ONLY_STALE_TAG,
     asset_key,
@@ -23,7 +24,7 @@ from mmn.orchestration.schedules import (
     schedules_of,
     what_would_run,
 )
-from mmn.orchestration.sensors import changed_sources, sensors_of
+from mmn.orchestration.sensors import changed_sources, freshness_of, sensors_of
 from mmn.orchestration.steps import active_datasets, build_steps
 from mmn.orchestration.workspace import Workspace
 
@@ -252,3 +253,24 @@ def test_under_conditions_data_follows_at_once_and_models_wait_for_their_hour():
         fourth = evaluate(3, third.cursor)
         dg.materialize([raw, feature], instance=instance, selection=[feature])
         assert requested(evaluate(4, fourth.cursor)) == {"model"}
+
+
+def test_raw_files_that_bring_nothing_new_are_shown_as_overdue_and_nothing_else_is(study):
+    steps = table_of(study)
+    assert not any(freshness_of(step, NewFiles()) for step in steps.values())
+    overdue = {key: freshness_of(step, NewFiles(expected_days=7)) for key, step in steps.items()}
+    assert {key for key, policy in overdue.items() if policy} == {key for key in steps if key.startswith("raw/")}
+    assert next(filter(None, overdue.values())).fail_window.to_timedelta() == datetime.timedelta(days=7)
+    with pytest.raises(ValueError, match="a day or more"):
+        NewFiles(expected_days=0)
+
+
+def test_a_run_per_model_makes_first_what_they_need_and_last_what_is_made_of_them(study):
+    steps = table_of(study)
+    parts = one_per_model(steps, list(steps))
+    models = [key for key in steps if steps[key].kind == "model"]
+    assert [list(part) for part in parts[1:-1]] == [[key] for key in models]
+    order = [key for part in parts for key in part]
+    assert sorted(order) == sorted(steps)
+    assert all(order.index(dep) < order.index(key) for key in order for dep in steps[key].deps)
+    assert one_per_model(steps, ["cohorts/edu"]) == [["cohorts/edu"]]

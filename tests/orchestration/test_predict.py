@@ -10,6 +10,9 @@ from mmn.data.embeddings import write_embeddings
 from mmn.data.errors import ContractError, ParamsError
 from mmn.modeling.storage import write_model
 from mmn.modeling.train import train
+from mmn.modeling.xgboost_fusion import fit_xgboost
+from mmn.modeling.xgboost_settings import XGBoostSettings
+from mmn.modeling.xgboost_storage import write_xgboost
 from mmn.orchestration.predict import predict
 from tests.modeling.worlds import LEVEL, SICK, make_world, quick
 
@@ -23,12 +26,14 @@ def made(tmp_path_factory):
     for architecture, tasks in (("multimodn", (SICK, LEVEL)), ("p_fusion", (LEVEL,))):
         trained = train(cohort, embeddings, tasks, architecture, quick())
         write_model(folder / architecture, trained, {"step": "test"}, dict.fromkeys(embeddings, IDENTITY))
+    trees = fit_xgboost(cohort, embeddings, SICK, XGBoostSettings(n_estimators=5))
+    write_xgboost(folder / "xgboost", trees, {"step": "test"}, dict.fromkeys(embeddings, IDENTITY))
     for name, e in embeddings.items():
         write_embeddings(folder / f"{name}.parquet", e, {"identity": IDENTITY})
     return folder, embeddings, {name: folder / f"{name}.parquet" for name in embeddings}
 
 
-@pytest.mark.parametrize("architecture", ["multimodn", "p_fusion"])
+@pytest.mark.parametrize("architecture", ["multimodn", "p_fusion", "xgboost"])
 def test_the_last_prediction_of_each_item_is_the_one_of_training(made, architecture, tmp_path):
     folder, _, files = made
     counts = predict(folder / architecture, files, tmp_path / "p.parquet")

@@ -18,9 +18,11 @@ import pytest
 from mmn.data.cohort import Cohort, write_cohort
 from mmn.data.errors import ContractError, StaleInputError
 from mmn.data.files import write_json, write_parquet
+from mmn.modeling.missingness_tables import differences_of, summarise
 from mmn.orchestration.actions.report import run
 from mmn.orchestration.report.compare import paired, standing, t_interval
 from mmn.orchestration.report.numbers import count, interval, number, part, share
+from mmn.orchestration.report.results import MISSINGNESS_COLUMNS
 from mmn.orchestration.steps import Step
 from mmn.orchestration.walk import Job, Work
 from mmn.orchestration.workspace import Workspace
@@ -78,9 +80,9 @@ class World:
         tables = {"imc": self._imc(name), "cp": self._cp(name)}
         self._results(name, f"results/{name}/interpretability", (cohort, *embeddings), tables)
         if missingness:
-            table = {"missingness": self._missingness()}
-            more = {"modality": "notes", "task": next(iter(tasks))}
-            self._results(name, f"results/{name}/missingness", (cohort, *embeddings), table, **more)
+            more = {"removed_class": 1, "drivers": {"notes": "demographics"}, "task": next(iter(tasks))}
+            key = f"results/{name}/missingness"
+            self._results(name, key, (cohort, *embeddings), self._missingness(), **more)
 
     def _results(
         self, name: str, key: str, deps: tuple[str, ...], tables: dict[str, pd.DataFrame], **more: str
@@ -188,22 +190,26 @@ class World:
         ]  # fmt: skip
         return pd.DataFrame(rows)
 
-    def _missingness(self) -> pd.DataFrame:
-        """Planted: P-Fusion follows absence, MultiModN does not."""
+    def _missingness(self) -> dict[str, pd.DataFrame]:
+        """Planted: P-Fusion follows absence, MultiModN does not; with presence bits it is at chance."""
         rows = []
-        for model, skip, fall in (("multimodn", "item", 0.0), ("multimodn", "batch", 0.02), ("p_fusion", "", 0.5)):
-            for mechanism, test in (
-                ("mnar", "complete"),
-                ("mnar", "flipped"),
-                ("mcar", "complete"),
-                ("mcar", "flipped"),
-            ):
-                for rate in (0.0, 0.1, 0.5, 0.8):
-                    for fold in range(5):
-                        drop = fall * rate if (mechanism, test) == ("mnar", "flipped") else 0.0
-                        value = 0.8 - drop + 0.01 * (fold - 2) + 0.02 * ((fold * 7) % 5 - 2) * (mechanism == "mnar")
-                        rows.append((model, skip, mechanism, rate, test, fold, value))
-        return pd.DataFrame(rows, columns=["model", "skip", "mechanism", "rate", "test", "fold", "auroc"])
+        for model, skip, fall in (
+            ("multimodn", "item", 0.0), ("multimodn", "batch", 0.02), ("p_fusion", "item", 0.5),
+            ("p_fusion_bits", "item", 0.0),
+        ):  # fmt: skip
+            for mechanism in ("none", "mcar", "mnar_label"):
+                for rate in (0.0,) if mechanism == "none" else (0.1, 0.5, 0.8):
+                    for test in ("complete",) if mechanism == "none" else ("complete", "same", "flipped"):
+                        for fold in range(5):
+                            drop = fall * rate if (mechanism, test) == ("mnar_label", "flipped") else 0.0
+                            value = (0.52 if model == "p_fusion_bits" else 0.8) - drop + 0.01 * (fold - 2)
+                            value += 0.02 * ((fold * 7) % 5 - 2) * (mechanism == "mnar_label")
+                            modality = "none" if mechanism == "none" else "notes"
+                            rows.append((modality, mechanism, rate, test, model, skip, fold, value))
+        table = pd.DataFrame(rows, columns=list(MISSINGNESS_COLUMNS))
+        summary = summarise(table, 0.125)
+        found = differences_of(table, summary, 0.125)
+        return {"missingness": table, "missingness_summary": summary, "missingness_differences": found}
 
     def report(self) -> tuple[Path, Work]:
         deps = tuple(k for k in self.steps if k.startswith("results/")) + tuple(f"cohorts/{n}" for n in self.datasets)
@@ -323,6 +329,18 @@ def test_the_removal_figure_says_who_learnt_from_absence(text: str) -> None:
         in text
     )
     assert "MultiModN (skips per batch, as published)" in text
+    assert "against the same model trained on removal at random: MultiModN (skips per item) 0.800 against 0.800" in text
+    assert (
+        "Per item MultiModN loses clearly less than P-Fusion; as published, where MultiModN skips per batch, it l"
+        in text
+    )
+    assert "MultiModN loses 0.016 (0.016 to 0.016) more per batch than per item." in text
+
+
+def test_a_model_that_was_at_chance_before_the_removal_is_said_to_tell_nothing(text: str) -> None:
+    assert "before anything is removed, P-Fusion with presence bits does not clearly beat chance for card" in text
+    assert "0.520 (at chance: 0.495–0.545)" in text and text.count("tells nothing") >= 2
+    assert "P-Fusion with presence bits 0.52 against" not in text
 
 
 def test_small_counts_are_hidden_everywhere(world: tuple[Path, Work], text: str) -> None:
@@ -415,6 +433,8 @@ def test_a_data_set_with_no_score_and_empty_tables_still_gets_its_page(tmp_path:
         ("interpretability", "imc"),
         ("interpretability", "cp"),
         ("missingness",) * 2,
+        ("missingness", "missingness_summary"),
+        ("missingness", "missingness_differences"),
     ):
         path = made.root / made.steps[f"results/mimic/{key}"].out / f"{table}.parquet"
         write_parquet(path, pa.parquet.read_table(path).slice(0, 0))

@@ -18,6 +18,7 @@ from mmn.data.mimic.layout import usable_layout
 from mmn.data.mimic.params import CxrParams
 from mmn.data.mimic.reader import open_tables
 from mmn.data.mimic.stays import read_admissions, read_stays
+from mmn.data.mimic.subgroups import read_subgroups
 from mmn.data.mimic.xray_index import SIZE, STUDY, TARGETS, read_labels, read_xray_index, require_xrays
 
 
@@ -60,9 +61,12 @@ def build_cxr_cohort(raw: Path, params: CxrParams) -> Cohort:
     )
     targets = {task: images[task].to_numpy(dtype=float) for task in TARGETS}
     both = (np.nansum(list(targets.values()), axis=0) > 1).astype(int)
+    with open_tables(layout) as tables:
+        subgroups = read_subgroups(tables, items)
     return Cohort(
         items=items,
         targets=targets,
+        subgroups=subgroups,
         folds=subject_folds(items, both, params.num_folds, params.seed),
         excluded=excluded,
         notes=(f"mode={params.mode}", f"labels={params.labels}, -1 and blank are no label"),

@@ -24,6 +24,7 @@ from mmn.data.mimic.layout import usable_layout
 from mmn.data.mimic.params import CxrParams
 from mmn.data.mimic.reader import open_tables
 from mmn.data.mimic.sources import with_stay_order
+from mmn.data.mimic.subgroups import read_subgroups
 from mmn.data.mimic.xray_index import SIZE, STUDY, TARGETS, read_labels, read_xray_index, require_xrays
 
 
@@ -75,9 +76,12 @@ def build_haim_cohort(raw: Path, params: CxrParams) -> Cohort:
     )
     targets = {task: samples[task].to_numpy(dtype=float) for task in TARGETS}
     missing = [table_name(contract) for contract in IN_ORDER if table_name(contract) not in key_tables]
+    with open_tables(layout) as tables:
+        subgroups = read_subgroups(tables, items)
     return Cohort(
         items=items,
         targets=targets,
+        subgroups=subgroups,
         folds=haim_folds(items, np.nansum(list(targets.values()), axis=0) > 1, params.num_folds, params.seed),
         fold_group="haim_id",
         excluded=excluded,

@@ -17,6 +17,7 @@ from mmn.data.mimic.layout import usable_layout
 from mmn.data.mimic.params import IcuParams
 from mmn.data.mimic.reader import open_tables
 from mmn.data.mimic.stays import read_admissions, read_stays, within
+from mmn.data.mimic.subgroups import read_subgroups
 
 HORIZON_HOURS = 48.0
 
@@ -54,9 +55,12 @@ def build_icu_cohort(raw: Path, params: IcuParams) -> Cohort:
     )
     died, left = (np.nan_to_num(targets[task]) for task in ("mortality_48h", "discharge_48h"))
     stratum = np.where(died > 0, 2, left).astype(int)
+    with open_tables(usable_layout(raw)) as tables:
+        subgroups = read_subgroups(tables, items)
     return Cohort(
         items=items,
         targets=targets,
+        subgroups=subgroups,
         folds=subject_folds(items, stratum, params.num_folds, params.seed),
         excluded=excluded,
         notes=(f"mode={params.mode}", f"prediction {params.hour:g} h after ICU admission, horizon {HORIZON_HOURS:g} h"),

@@ -123,6 +123,8 @@ class ChartEvents(RawTable):
 class LabEvents(RawTable):
     """One row per laboratory result. hosp/labevents. hadm_id null: drawn outside an admission, as in the ED."""
 
+    # The key; a row that repeats one is left out and counted (`narrow.py`).
+    labevent_id: pd.Int64Dtype = column(optional=True, nullable=True)
     subject_id: int = column()
     hadm_id: pd.Int64Dtype = column(nullable=True)
     itemid: int = column()

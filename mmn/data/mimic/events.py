@@ -15,6 +15,8 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -31,7 +33,7 @@ from mmn.data.mimic.events_judge import Homes, Judge, wanted_itemids
 from mmn.data.mimic.events_keys import NO_ID, NO_TIME, Groups, group_items, moments, order_of_series, ranges
 from mmn.data.mimic.events_spool import Arrays, Spool
 from mmn.data.mimic.layout import usable_layout
-from mmn.data.mimic.narrow import prepare, read_counts
+from mmn.data.mimic.narrow import Counts, prepare, read_counts
 from mmn.data.mimic.reader import Tables, open_tables
 from mmn.data.mimic.signals import CHART_SIGNALS, LAB_SIGNALS, PROCEDURE_SIGNALS, Signal
 
@@ -44,8 +46,9 @@ OF_ADMISSION = "e.hadm_id = k.hadm_id"
 OF_VISIT = "e.subject_id = k.subject_id AND (e.hadm_id = k.hadm_id OR (e.hadm_id IS NULL AND e.time >= k.start_time))"
 
 MEMORY_BYTES = 512 << 20  # of events that wait; beyond it they go to a temporary file
-PART_ROWS = 1 << 20
-BLOCK_ROWS = 1 << 20
+PART_ROWS = 1 << 19
+BLOCK_ROWS = 1 << 17  # as SCAN_ROWS: what one step makes stays in the cache, and in memory that is used again
+SCAN_ROWS = 1 << 17
 _KEYS = {OF_STAY: ("stay_id",), OF_ADMISSION: ("hadm_id",), OF_VISIT: ("subject_id",)}
 
 
@@ -103,19 +106,28 @@ def read_events(
     num_rows = sum(counts.numbers.get(itemid, 0) for itemid in wanted)
     spool = Spool(max(1, min(len(items), num_rows // PART_ROWS + 1)), memory_bytes)
     judge = Judge(table.signals, counts.file)
-    scan.fill(spool, narrow, wanted, judge, homes)
+    scan.fill(spool, narrow, wanted, _one_unit(wanted, counts), judge, homes)
     homes.refuse_other_version()
     judge.refuse_other_units()
-    for itemid, count in counts.no_number.items():
-        if itemid in wanted:
-            reason = f"{table.signals[wanted[itemid]].label}: no number (in the whole table)"
-            aside[reason] = aside.get(reason, 0) + count
+    for fault, by_itemid in (("no number", counts.no_number), ("repeated", counts.repeated)):
+        for itemid in by_itemid.keys() & wanted.keys():
+            reason = f"{table.signals[wanted[itemid]].label}: {fault} (in the whole table)"
+            aside[reason] = aside.get(reason, 0) + by_itemid[itemid]
     return EventEvidence(
         signals=tuple(signal.label for signal in table.signals),
         blocks=lambda: ahead(scan.blocks(spool), depth=1),
         units={signal.label: signal.unit if mode == "clean" else "as in the table" for signal in table.signals},
         quarantined={**aside, **homes.faults(), **judge.faults()},
     )
+
+
+def _one_unit(wanted: dict[int, int], counts: Counts) -> dict[int, str] | None:
+    """itemid -> its unit, where the table gives each of them one and the same throughout: the column need not be read.
+    None where it must be."""
+    units = {itemid: counts.units.get(itemid, []) for itemid in wanted if counts.numbers.get(itemid)}
+    if any(len(of_itemid) != 1 for of_itemid in units.values()):
+        return None
+    return {itemid: of_itemid[0] for itemid, of_itemid in units.items()}
 
 
 def _homes(tables: Tables, key: str, file: str) -> Homes:
@@ -146,37 +158,66 @@ class _Scan:
     def _bounded(self) -> bool:
         return self.mode == "clean" or not self.table.durations
 
-    def fill(self, spool: Spool, narrow: Path, wanted: dict[int, int], judge: Judge, homes: Homes) -> None:
+    def fill(
+        self,
+        spool: Spool,
+        narrow: Path,
+        wanted: dict[int, int],
+        one_unit: dict[int, str] | None,
+        judge: Judge,
+        homes: Homes,
+    ) -> None:
         """All sound events of the cohort's items into the spool; the others are counted."""
         signal_of = np.full(max(wanted, default=0) + 2, -1, dtype=np.int16)
         signal_of[list(wanted)] = list(wanted.values())
+        units = sorted(set((one_unit or {}).values()))
+        unit_of = np.zeros(len(signal_of), dtype=np.int32)
+        for itemid, unit in (one_unit or {}).items():
+            unit_of[itemid] = units.index(unit)
         parts = _PartsOfGroups(self.groups.of_item, spool.num_parts)
-        columns = [*self.groups.keys, "itemid", "time", "storetime", "number", "unit", homes.key]
-        columns = list(dict.fromkeys([*columns, *["hadm_id"] * self.visit]))
-        for rows in ahead(_row_groups(narrow, columns)):
+        clean = self.mode == "clean"
+        columns = [*self.groups.keys, homes.key, "itemid", "time", "number", *["hadm_id"] * self.visit]
+        columns += ["storetime"] * clean + ["unit"] * (clean and one_unit is None)
+        ids = {*self.groups.keys, homes.key, *["hadm_id"] * self.visit}
+        for rows in ahead(_batches(narrow, list(dict.fromkeys(columns))), depth=8):
             # Out of range is the last place or the first: both belong to no signal.
-            signal = signal_of.take(_ids(rows["itemid"]), mode="clip")
+            itemid = _ids(rows["itemid"])
+            signal = signal_of.take(itemid, mode="clip")
             kept = np.flatnonzero(signal >= 0)
-            homes.count(_ids(rows[homes.key])[kept])
-            group = self.groups.of_events({key: _ids(rows[key])[kept] for key in self.groups.keys})
-            time = _moments(rows["time"])[kept]
-            ours = np.flatnonzero(group >= 0)
-            storetime = _moments(rows["storetime"])[kept] if self.mode == "clean" else np.full(len(time), NO_TIME)
-            if self._bounded:  # a missing time is before all others: kept, to be counted
-                ours = ours[_known_since(time, storetime)[ours] <= self.groups.last[group[ours]]]
-            kept, group, time, storetime = kept[ours], group[ours], time[ours], storetime[ours]
-            found = {"group": group, "signal": signal[kept], "time": time, "value": _numbers(rows["number"])[kept]}
-            if self.mode == "clean":
-                found["storetime"] = storetime
-                unit, names = _units(rows["unit"])
-                sound, once = judge.convert(found, unit[kept], names)
-                if self.visit:
-                    found["hadm_id"] = _ids(rows["hadm_id"])[kept]
+            id_of = {key: _ids(rows[key]).take(kept) for key in ids}
+            homes.count(id_of[homes.key])
+            found = {
+                "group": self.groups.of_events(id_of),
+                "signal": signal.take(kept),
+                "time": _moments(rows["time"]).take(kept),
+                "value": _numbers(rows["number"]).take(kept),
+            }
+            if self.visit:
+                found["hadm_id"] = id_of["hadm_id"]
+            if clean:
+                found["storetime"] = _moments(rows["storetime"]).take(kept)
+                if one_unit is None:
+                    codes, units = _units(rows["unit"])
+                    found["unit"] = codes.take(kept)
+                else:
+                    found["unit"] = unit_of.take(itemid.take(kept))
+            found = _where(self._in_time(found), found)
+            if clean:
+                sound, once = judge.convert(found, found.pop("unit"), units)
                 if self.table.durations:
                     found["once"] = once
-                if not sound.all():
-                    found = {name: column[sound] for name, column in found.items()}
+                found = _where(sound, found)
             spool.add(*parts.of_events(found))
+
+    def _in_time(self, rows: Arrays) -> np.ndarray:
+        """(E,) of an item, and known by the latest prediction of its group. A missing time is kept, to be counted."""
+        ours = rows["group"] >= 0
+        if not self._bounded:
+            return ours
+        known = np.maximum(rows["time"], rows["storetime"]) if self.mode == "clean" else rows["time"]
+        if not len(self.groups.last):
+            return ours
+        return ours & ((known <= self.groups.last.take(rows["group"])) | (rows["time"] == NO_TIME))
 
     def blocks(self, spool: Spool) -> Iterator[EventBlock]:
         edges = part_edges(len(self.items), spool.num_parts)
@@ -190,45 +231,72 @@ class _Scan:
         still = np.zeros(len(series), dtype=np.int64)  # mode haim: in the file's order
         clean = self.mode == "clean"
         order = order_of_series(series, rows["time"] if clean else still, _null_last(rows) if clean else still)
-        rows = {name: column[order] for name, column in rows.items()}
+        rows = {name: column.take(order) for name, column in rows.items()}
         item = np.flatnonzero(self.groups.of_item[first:end] >= 0) + first
         starts = np.searchsorted(rows["group"], self.groups.of_item[item])
         lengths = np.searchsorted(rows["group"], self.groups.of_item[item], side="right") - starts
         piece = np.cumsum(lengths) // BLOCK_ROWS
-        for number in np.unique(piece):
-            here = piece == number
-            block = self._block(rows, item[here], starts[here], lengths[here])
+        edges = np.flatnonzero(np.r_[True, piece[1:] != piece[:-1], True]) if len(item) else np.zeros(1, dtype=np.int64)
+        for begin, stop in pairwise(edges):
+            block = self._block(rows, item[begin:stop], starts[begin:stop], lengths[begin:stop])
             if len(block.item):
                 yield block
 
     def _block(self, rows: Arrays, item: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> EventBlock:
-        event, item = ranges(starts, lengths), np.repeat(item.astype(np.int32), lengths)
-        time = rows["time"][event]
-        own = np.ones(len(event), dtype=bool)
-        predicted, started = (moments(self.items[column]) for column in ("prediction_time", "start_time"))
-        if self._bounded:
-            known = _known_since(time, rows["storetime"][event]) if self.mode == "clean" else time
-            own &= known <= predicted[item]
-        if self.visit:
-            admission = rows["hadm_id"][event]
-            own &= (admission == _item_ids(self.items["hadm_id"])[item]) | (
-                (admission == NO_ID) & (time >= started[item])
-            )
-        if not own.all():
-            event, item, time = event[own], item[own], time[own]
-        value = rows["value"][event]
+        # Where each group is one item's, its events lie as they are wanted: no copy.
+        if (starts[1:] == starts[:-1] + lengths[:-1]).all():
+            rows = {name: column[starts[0] : starts[-1] + lengths[-1]] for name, column in rows.items()}
+        else:
+            event = ranges(starts, lengths)
+            rows = {name: column.take(event) for name, column in rows.items()}
+        shared = bool((self._num_items[self.groups.of_item[item]] > 1).any())
+        item = np.repeat(item.astype(np.int32), lengths)
+        if shared or self.visit:
+            rows, item = self._own(rows, item)
+        time, value = rows["time"], rows["value"]
         if self.table.durations and self.mode == "clean":
             # What went on at the prediction is known only up to then, so a duration is cut there.
-            value = np.where(rows["once"][event], value, np.minimum(value, (predicted[item] - time) / 60e6))
-        hours = (time - started[item]) / 3600e6
+            value = np.where(rows["once"], value, np.minimum(value, (self._predicted[item] - time) / 60e6))
+        hours = (time - self._started[item]) / 3600e6
         if self.mode == "haim":
             hours[time == NO_TIME] = np.nan
-        return EventBlock(item=item, signal=rows["signal"][event], hours=hours, value=value)
+        return EventBlock(item=item, signal=rows["signal"], hours=hours, value=value)
+
+    def _own(self, rows: Arrays, item: np.ndarray) -> tuple[Arrays, np.ndarray]:
+        """Of the events of an item's group those that are its own. A group of one item was cut at its prediction."""
+        own = np.ones(len(item), dtype=bool)
+        if self._bounded:
+            known = np.maximum(rows["time"], rows["storetime"]) if self.mode == "clean" else rows["time"]
+            own &= (known <= self._predicted[item]) | (rows["time"] == NO_TIME)
+        if self.visit:
+            own &= (rows["hadm_id"] == self._admission[item]) | (
+                (rows["hadm_id"] == NO_ID) & (rows["time"] >= self._started[item])
+            )
+        return _where(own, rows), item if own.all() else item[own]
+
+    @cached_property
+    def _predicted(self) -> np.ndarray:
+        return moments(self.items["prediction_time"])
+
+    @cached_property
+    def _started(self) -> np.ndarray:
+        return moments(self.items["start_time"])
+
+    @cached_property
+    def _admission(self) -> np.ndarray:
+        return self.items["hadm_id"].astype("Int64").fillna(NO_ID - 1).to_numpy(dtype=np.int64)
+
+    @cached_property
+    def _num_items(self) -> np.ndarray:
+        """(G,) of each group."""
+        return np.bincount(self.groups.of_item[self.groups.of_item >= 0], minlength=len(self.groups.last))
 
 
-def _known_since(time: np.ndarray, storetime: np.ndarray) -> np.ndarray:
-    """When an event could be read in the record: once it was entered. Without a storetime, its time."""
-    return np.where(time == NO_TIME, NO_TIME, np.maximum(time, storetime))
+def _where(wanted: np.ndarray, rows: Arrays) -> Arrays:
+    if wanted.all():
+        return rows
+    places = np.flatnonzero(wanted)
+    return {name: column.take(places) for name, column in rows.items()}
 
 
 def _null_last(rows: Arrays) -> np.ndarray:
@@ -245,13 +313,14 @@ class _PartsOfGroups:
         self._part = (pairs % num_parts).astype(np.int32)
         self._start = np.searchsorted(pairs // num_parts, np.arange(int(of_item.max(initial=-1)) + 1))
         self._num = np.diff(np.r_[self._start, len(pairs)])
+        self._each_in_one = bool((self._num == 1).all())
 
     def of_events(self, rows: Arrays) -> tuple[np.ndarray, Arrays]:
         """(part of each row, the rows; a row that is wanted in two parts is there twice)."""
         group = rows["group"]
+        if self._each_in_one:
+            return self._part.take(group), rows
         num = self._num[group]
-        if (num == 1).all():
-            return self._part[self._start[group]], rows
         again = np.repeat(np.arange(len(group)), num)
         return self._part[ranges(self._start[group], num)], {name: column[again] for name, column in rows.items()}
 
@@ -261,31 +330,29 @@ def part_edges(num_items: int, num_parts: int) -> np.ndarray:
     return np.arange(num_parts + 1) * num_items // num_parts
 
 
-def _row_groups(narrow: Path, columns: list[str]) -> Iterator[pa.Table]:
+def _batches(narrow: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(narrow, read_dictionary=["unit"]) as file:
         for number in range(file.num_row_groups):
-            yield file.read_row_group(number, columns=columns)
+            for batch in file.read_row_group(number, columns=columns).combine_chunks().to_batches():
+                for start in range(0, len(batch), SCAN_ROWS):
+                    yield batch.slice(start, SCAN_ROWS)
 
 
-def _ids(column: pa.ChunkedArray) -> np.ndarray:
+def _ids(column: pa.Array) -> np.ndarray:
     return (pc.fill_null(column, NO_ID) if column.null_count else column).to_numpy()
 
 
-def _numbers(column: pa.ChunkedArray) -> np.ndarray:
+def _numbers(column: pa.Array) -> np.ndarray:
     return column.to_numpy()
 
 
-def _moments(column: pa.ChunkedArray) -> np.ndarray:
-    return column.to_numpy().astype("datetime64[us]", copy=False).view(np.int64)
+def _moments(column: pa.Array) -> np.ndarray:
+    column = column.view(pa.int64())
+    return (pc.fill_null(column, NO_TIME) if column.null_count else column).to_numpy()
 
 
-def _units(column: pa.ChunkedArray) -> tuple[np.ndarray, list[str]]:
+def _units(column: pa.DictionaryArray) -> tuple[np.ndarray, list[str]]:
     """(code of each row, unit of each code); where no unit is given it is ''."""
-    whole = column.combine_chunks()
-    whole = whole.chunk(0) if isinstance(whole, pa.ChunkedArray) else whole
-    names = [*whole.dictionary.to_pylist(), ""]
-    return pc.fill_null(whole.indices, len(names) - 1).to_numpy(zero_copy_only=False), names
-
-
-def _item_ids(column: pd.Series) -> np.ndarray:
-    return column.astype("Int64").fillna(NO_ID - 1).to_numpy(dtype=np.int64)
+    names = [*column.dictionary.to_pylist(), ""]
+    codes = column.indices
+    return (pc.fill_null(codes, len(names) - 1) if codes.null_count else codes).to_numpy(), names

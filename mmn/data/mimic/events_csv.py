@@ -1,8 +1,9 @@
 """A big csv or csv.gz as a stream of Arrow record batches: in file order, on all cores, never whole in memory.
 
 One thread inflates and cuts the text at line ends outside quotation marks; a few parse the pieces; the consumer gets
-them in order. Pieces depend on the text alone, so the batches are the same for any number of threads. Gzip checksums
-are verified, so a file that was cut short is refused. Arrow's messages quote the line at fault: they are replaced.
+them in order. Batches put together are the same for any number of threads. Gzip checksums are verified, so a file that
+was cut short is refused. Arrow's messages quote the line at fault: they are replaced. Lines are counted only where an
+error has to name one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +29,10 @@ from mmn.data.mimic.reader import cut_short, ragged, unclosed, unsound, wrong_ty
 
 PIECE_BYTES = 1 << 20  # stays in the cache of a core
 READ_BYTES = 64 << 10
+INFLATE_BYTES = 256 << 10  # at once: zlib doubles its buffer, and copies, up to this
 LONGEST_CELL_BYTES = 64 << 20
 Types = dict[str, pa.DataType]
+_T = TypeVar("_T")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -37,23 +41,29 @@ def read_batches(
     name: str,
     header: list[str],
     types: Types,
+    made_of: Callable[[pa.RecordBatch], _T],
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Iterator[pa.RecordBatch]:
+) -> Iterator[_T]:
     """The columns of `types`, by their names in the file. An empty cell is null.
 
-    name: what messages call the file. progress: bytes of the file read so far and in all.
+    name: what messages call the file. made_of: applied to each batch where it is parsed, on several threads at once.
+    progress: bytes of the file read so far and in all.
     Raises RawFileError for a damaged file, ContractError for a ragged line or a cell of another type, with the line.
     """
     threads = num_threads()
-    parsing: deque[tuple[Future[pa.RecordBatch], int]] = deque()
+    parsing: deque[tuple[Future[_T], int]] = deque()
     total = path.stat().st_size
+
+    def parse(text: memoryview, begin: int) -> _T:
+        return made_of(_parse(text, lambda: _line_at(path, name, begin), name, header, types))
+
     with ThreadPoolExecutor(threads) as pool:
         try:
-            for text, first_line, done in ahead(_pieces(path, name), depth=threads):
-                parsing.append((pool.submit(_parse, text, first_line, name, header, types), done))
-                if len(parsing) > threads:
-                    batch, done = parsing.popleft()
-                    yield batch.result()
+            for text, begin, done in ahead(_pieces(path, name), depth=threads):
+                parsing.append((pool.submit(parse, text, begin), done))
+                if len(parsing) > 2 * threads:
+                    made, done = parsing.popleft()
+                    yield made.result()
                     progress(done, total)
             while parsing:
                 yield parsing.popleft()[0].result()
@@ -69,30 +79,47 @@ def num_threads() -> int:
 
 
 def _pieces(path: Path, name: str) -> Iterator[tuple[memoryview, int, int]]:
-    """(whole lines of text without the header, number of the first, bytes of the file read so far)."""
-    line, rest, headed = 1, b"", False
-    for text, done in _texts(path, name):
-        text = rest + text if rest else text
-        begin, end = 0, _last_line_end(text)
+    """(whole lines of text without the header, where in the text they begin, bytes of the file read so far)."""
+    begin, done, headed = 0, 0, False
+    parts: list[bytes] = [b""]  # the first one: what was left of the piece before
+    for some, done in _texts(path, name):
+        parts.append(some)
+        if sum(map(len, parts[1:])) < max(PIECE_BYTES, len(parts[0])):
+            continue
+        text = b"".join(parts)
+        end = _last_line_end(text)
         if not end and len(text) > LONGEST_CELL_BYTES:
-            raise unclosed(name, line)
-        if end and not headed:
-            begin, headed = _header_end(text), True
-            line += _count(text[:begin], b"\n")
-        rest = text[end:]
-        if end > begin:
-            lines = memoryview(text)[begin:end]
-            yield lines, line, done
-            line += _count(lines, b"\n")
-    if _count(rest, b'"') % 2:
-        raise unclosed(name, line)
-    if rest and headed:
-        yield memoryview(rest), line, path.stat().st_size
+            raise unclosed(name, _line_at(path, name, begin))
+        after = _header_end(text) if end and not headed else 0
+        headed = headed or after > 0
+        if end > after:
+            yield memoryview(text)[after:end], begin + after, done
+        begin += end
+        parts = [text[end:]]
+    text = b"".join(parts)
+    if _count(text, b'"') % 2:
+        raise unclosed(name, _line_at(path, name, begin + _last_line_end(text)))
+    after = 0 if headed else _header_end(text)
+    if len(text) > after:
+        # Arrow cuts what has no line end at the end at the last one, even where that is part of a cell.
+        yield memoryview(text if text.endswith(b"\n") else text + b"\n")[after:], begin + after, done
+
+
+def _line_at(path: Path, name: str, place: int) -> int:
+    """The line, counted from 1, of this place in the text: the file is read again up to there."""
+    line = 1
+    for text, _ in _texts(path, name):
+        line += _count(memoryview(text)[: max(place, 0)], b"\n")
+        place -= len(text)
+        if place <= 0:
+            break
+    return line
 
 
 def _texts(path: Path, name: str) -> Iterator[tuple[bytes, int]]:
     """(some of the text, bytes of the file read so far), without a byte-order mark. zlib checks the gzip checksums."""
     done, first = 0, True
+    at_once = min(PIECE_BYTES, INFLATE_BYTES)
     inflate = zlib.decompressobj(16 + zlib.MAX_WBITS) if path.suffix == ".gz" else None
     with path.open("rb") as stream:
         while data := stream.read(READ_BYTES if inflate else PIECE_BYTES):
@@ -103,7 +130,7 @@ def _texts(path: Path, name: str) -> Iterator[tuple[bytes, int]]:
                     if inflate.eof:  # a file may hold several gzip members
                         inflate = zlib.decompressobj(16 + zlib.MAX_WBITS)
                     try:
-                        text = inflate.decompress(data, PIECE_BYTES)
+                        text = inflate.decompress(data, at_once)
                     except zlib.error:
                         raise cut_short(name) from None
                 data = (inflate.unconsumed_tail or inflate.unused_data) if inflate else b""
@@ -135,7 +162,8 @@ def _count(text: bytes | memoryview, character: bytes) -> int:
     return int(np.count_nonzero(np.frombuffer(text, dtype=np.uint8) == ord(character)))
 
 
-def _parse(text: memoryview, first_line: int, name: str, header: list[str], types: Types) -> pa.RecordBatch:
+def _parse(text: memoryview, line_at: Callable[[], int], name: str, header: list[str], types: Types) -> pa.RecordBatch:
+    """line_at: finds the number of the text's first line."""
     try:
         table = _convert(text, header, types)
     except pa.ArrowInvalid as error:
@@ -145,16 +173,17 @@ def _parse(text: memoryview, first_line: int, name: str, header: list[str], type
             table = _convert(text, header, as_floats).cast(pa.schema(list(types.items())))
         except pa.ArrowInvalid:
             # `from None`: the original message quotes a line of the file.
-            raise _mendable(str(error), text, first_line, name, header) from None
+            raise _mendable(str(error), text, line_at(), name, header) from None
     batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+    return batches[0] if batches else table.schema.empty_table().combine_chunks().to_batches()[0]
 
 
 def _convert(text: memoryview, header: list[str], types: Types) -> pa.Table:
+    """The text is one block that ends outside quotation marks, so its line ends need not be told apart beforehand:
+    `newlines_in_values` stays off, though values may hold some."""
     return arrow_csv.read_csv(
         pa.BufferReader(text),
         read_options=arrow_csv.ReadOptions(column_names=header, block_size=len(text) + 1, use_threads=False),
-        parse_options=arrow_csv.ParseOptions(newlines_in_values=True),
         convert_options=arrow_csv.ConvertOptions(
             column_types=types, include_columns=list(types), null_values=[""], strings_can_be_null=True
         ),

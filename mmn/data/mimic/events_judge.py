@@ -114,6 +114,7 @@ class Judge:
         self._high = np.array([signal.high for signal in signals])
         self._counts = np.zeros((len(signals), 4), dtype=np.int64)
         self._bad_units: Counter[tuple[int, str]] = Counter()
+        self._factors: dict[tuple[str, ...], np.ndarray] = {}  # of the units of a batch: (signals, units)
 
     def convert(self, rows: Arrays, unit: np.ndarray, names: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """`value` becomes one in the signal's unit. (which rows are sound, which came without a unit.)
@@ -121,19 +122,25 @@ class Judge:
         unit: (E,) place in `names`, units as spelled in the table.
         """
         units = [name.strip().lower() for name in names]
-        signal = rows["signal"]
-        factor = np.array([[_factor(one, spelled) for spelled in units] for one in self.signals])[signal, unit]
-        rows["value"] = value = rows["value"] * factor
-        fault = np.full(len(value), _SOUND, dtype=np.int8)
-        fault[~((value >= self._low[signal]) & (value <= self._high[signal]))] = _OUTSIDE
-        fault[np.isnan(factor)] = _UNKNOWN_UNIT
-        bad = np.flatnonzero(fault)
-        fault[rows["time"] == NO_TIME] = _NO_TIME
-        bad = bad[fault[bad] != _NO_TIME]
-        self._counts += np.bincount(signal.astype(np.int64) * 4 + fault, minlength=self._counts.size).reshape(-1, 4)
-        for (code, place), count in Counter(zip(signal[bad].tolist(), unit[bad].tolist(), strict=True)).items():
-            self._bad_units[code, units[place]] += count
-        return fault == _SOUND, np.isin(np.array(units), NO_UNIT)[unit]
+        signal, num_units = rows["signal"], len(units)
+        if tuple(units) not in self._factors:
+            table = [[_factor(signal, unit) for unit in units] for signal in self.signals]
+            self._factors[tuple(units)] = np.array(table).reshape(len(self.signals), len(units))
+        factors = self._factors[tuple(units)]
+        kind = signal.astype(np.int32) * np.int32(num_units) + unit
+        rows["value"] = value = rows["value"] * factors.ravel().take(kind)
+        sound = (value >= self._low.take(signal)) & (value <= self._high.take(signal)) & (rows["time"] != NO_TIME)
+        num = np.bincount(kind, minlength=factors.size).reshape(factors.shape).sum(axis=1)
+        bad = np.flatnonzero(~sound)  # few: what is wrong with them is found out one after the other
+        fault = np.full(len(bad), _OUTSIDE, dtype=np.int64)
+        fault[np.isnan(value[bad])] = _UNKNOWN_UNIT
+        fault[rows["time"][bad] == NO_TIME] = _NO_TIME
+        counts = np.bincount(signal[bad] * 4 + fault, minlength=self._counts.size).reshape(-1, 4)
+        counts[:, _SOUND] = num - counts.sum(axis=1)
+        self._counts += counts
+        for place, count in Counter(kind[bad[fault != _NO_TIME]].tolist()).items():
+            self._bad_units[place // num_units, units[place % num_units]] += count
+        return sound, np.isin(np.array(units), NO_UNIT).take(unit)
 
     def refuse_other_units(self) -> None:
         """A signal most of whose values are implausible is in another unit as a whole: it is refused, not thinned out.

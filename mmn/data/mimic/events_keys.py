@@ -96,8 +96,8 @@ def order_of_series(series: np.ndarray, time: np.ndarray, storetime: np.ndarray)
     """
     order = np.argsort((series & 0xFFFF).astype(np.uint16), kind="stable")
     if len(series) and int(series.max()) > 0xFFFF:
-        order = order[np.argsort((series[order] >> 16).astype(np.uint16), kind="stable")]
-    of, at, entered = series[order], time[order], storetime[order]
+        order = order[np.argsort((series.take(order) >> 16).astype(np.uint16), kind="stable")]
+    of, at, entered = series.take(order), time.take(order), storetime.take(order)
     same = of[1:] == of[:-1]
     late = same & ((at[1:] < at[:-1]) | ((at[1:] == at[:-1]) & (entered[1:] < entered[:-1])))
     if late.any():

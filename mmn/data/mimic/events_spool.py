@@ -38,7 +38,7 @@ class Spool:
         self._spilled = [[] for _ in range(self.num_parts)]
 
     def add(self, part: np.ndarray, rows: Arrays) -> None:
-        """part: the part of each row. All calls bring the same columns."""
+        """part: the part of each row. All calls bring the same columns, which are the spool's from then on."""
         if not len(part):
             return
         self._layout = self._layout or [(name, column.dtype) for name, column in rows.items()]
@@ -47,7 +47,7 @@ class Spool:
             part, rows = part[order], {name: column[order] for name, column in rows.items()}
         starts = np.flatnonzero(np.r_[True, part[1:] != part[:-1]])
         for start, end in zip(starts, np.r_[starts[1:], len(part)], strict=True):
-            self._held[part[start]].append({name: column[start:end].copy() for name, column in rows.items()})
+            self._held[part[start]].append({name: column[start:end] for name, column in rows.items()})
         self._held_bytes += sum(column.nbytes for column in rows.values())
         if self._held_bytes > self.memory_bytes:
             self._spill()

@@ -96,7 +96,8 @@ def check_params(params: Weather2kCohortParams, series: StationSeries) -> None:
     if (protocol == "blocked" or params.block_degrees) and not set(COORDINATES) <= set(series.variables):
         raise ParamsError(
             "holding out cells of the map needs the stations' positions, which these files do not hold. Name a table "
-            "of positions (`coordinates` in columns.yaml), or use another protocol with block_degrees 0."
+            "of positions (coordinates.csv beside the tables of prsa-beijing, else `coordinates` in columns.yaml), or "
+            "use another protocol with block_degrees 0."
         )
     if params.block_degrees and protocol in ("stations", "chronological"):
         raise ParamsError(

@@ -152,7 +152,7 @@ def inspect(raw: Path) -> Inspection:
     }
     for group in GROUPS:
         if not names_of_group(group, layout.variables):
-            skipped[group] = _why_absent(group)
+            skipped[group] = _why_absent(group, layout)
     groups = [f"{group} ({len(names)})" for group in GROUPS if (names := names_of_group(group, layout.variables))]
     said = [layout.text, f"modalities {', '.join(groups)}", f"tasks {', '.join(tasks)}", *layout.unread]
     problem = None if tasks else f"{raw}: no task is possible with {layout.text}. {_WANTED}."
@@ -161,10 +161,12 @@ def inspect(raw: Path) -> Inspection:
     )
 
 
-def _why_absent(group: str) -> str:
+def _why_absent(group: str, layout: Layout) -> str:
     if group == "geographic":
-        return (
-            f"the tables hold no position ({', '.join(COORDINATES)}); name a table of positions under `coordinates` "
-            f"in {CUSTOM_FILE}"
-        )
+        table = layout.column_map.coordinates if layout.column_map else None
+        said = f"the tables hold no position ({', '.join(COORDINATES)}); "
+        if table is not None:
+            columns = ",".join((table.station, table.lat, table.lon, table.alt))
+            return f"{said}lay a table {table.file} ({columns}) beside them"
+        return f"{said}name a table of positions under `coordinates` in {CUSTOM_FILE}"
     return f"the files hold none of {', '.join(names_of_group(group))}; Weather2K v1 does"

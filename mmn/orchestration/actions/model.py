@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mmn.data.cohort import read_cohort
-from mmn.data.embeddings import read_embeddings
-from mmn.data.files import read_provenance
 from mmn.modeling.storage import write_model
 from mmn.modeling.train import train
+from mmn.orchestration.actions.model_inputs import notes_of, read_model_inputs
 from mmn.orchestration.pictures import curve_picture
 from mmn.orchestration.settings import training_settings
 from mmn.orchestration.walk import Job, Work
@@ -16,23 +14,17 @@ from mmn.orchestration.walk import Job, Work
 
 def run(job: Job) -> Work:
     dataset, options = job.active[job.step.dataset].dataset, job.step.options
-    keys = dict(zip(options["modalities"], job.step.deps[1:], strict=True))
+    cohort, embeddings, featurizers = read_model_inputs(job)
     trained = train(
-        read_cohort(job.path(f"cohorts/{dataset.name}")),
-        {modality: read_embeddings(job.path(key)) for modality, key in keys.items()},
+        cohort,
+        embeddings,
         tuple(dataset.task(name) for name in options["tasks"]),
         options["architecture"],
         training_settings(job.workspace.params, dataset, options["architecture"]),
         progress=job.progress,
         checkpoint=job.checkpoint(options["architecture"]),
     )
-    reasons = [dataset.modality(name).unusable_for for name in options["forced"]]
-    forced = tuple(
-        f"{name} was forced in, although it defines {', '.join(sorted(why))}: {'; '.join(sorted(set(why.values())))}"
-        for name, why in zip(options["forced"], reasons, strict=True)
-    )
-    trained = replace(trained, notes=(*trained.notes, *forced))
-    featurizers = {name: (read_provenance(job.path(key)) or {})["identity"] for name, key in keys.items()}
+    trained = replace(trained, notes=(*trained.notes, *notes_of(job)))
     write_model(job.out, trained, job.provenance, featurizers)
     history = trained.history.groupby("epoch")[["train_loss", "validation_score"]].mean()
     summary = {

@@ -107,18 +107,15 @@ def _audit(
 ) -> Audit:
     events, why_no_events = events_of(snapshot.root, keys)
     staleness = Staleness(snapshot)
-    nodes = []
     findings = list(check_lock(snapshot))
     if snapshot.commit is None and (last := committed(snapshot.root)) is not None:
         findings += check_committed(snapshot.files.get(JOURNAL_FILE), last.files.get(JOURNAL_FILE))
-    for key in keys:
-        entry = snapshot.entries[key]
-        checked = check(snapshot, entry, None if why_no_events else events.get(key, []), verify=verify)
-        stale = staleness.why(key)
-        findings += checked.findings
-        if stale is not None:
-            findings.append(Finding(severity="stale", code="stale", key=key, place=entry.path, message=stale))
-        nodes.append(Node(entry=entry, checked=checked, stale=stale, made=_made(snapshot, entry, events.get(key, []))))
+    nodes = [_node(snapshot, staleness, key, None if why_no_events else events, verify=verify) for key in keys]
+    for node in nodes:
+        findings += node.checked.findings
+        if node.stale is not None:
+            place = node.entry.path
+            findings.append(Finding(severity="stale", code="stale", key=node.key, place=place, message=node.stale))
     read_by = {
         reader: (snapshot.entries[reader].inputs[readers_of], staleness.why(reader))
         for reader in (readers(snapshot.entries, readers_of) if readers_of else ())
@@ -136,6 +133,25 @@ def _audit(
         findings=tuple(findings),
         missing=missing,
     )
+
+
+def nodes_of(snapshot: Snapshot, keys: Sequence[str]) -> tuple[Node, ...]:
+    """The keys and all that they were made from, sources first; no bytes are read, nothing else is asked."""
+    wanted = upstream(snapshot.entries, keys)
+    events, why_no_events = events_of(snapshot.root, wanted)
+    staleness = Staleness(snapshot)
+    known = None if why_no_events else events
+    return tuple(_node(snapshot, staleness, key, known, verify=False) for key in wanted)
+
+
+def _node(
+    snapshot: Snapshot, staleness: Staleness, key: str, events: Mapping[str, Sequence[Event]] | None, *, verify: bool
+) -> Node:
+    """events: None where Dagster's database is not here."""
+    entry = snapshot.entries[key]
+    own = [] if events is None else events.get(key, [])
+    checked = check(snapshot, entry, None if events is None else own, verify=verify)
+    return Node(entry=entry, checked=checked, stale=staleness.why(key), made=_made(snapshot, entry, own))
 
 
 def _made(snapshot: Snapshot, entry: Entry, events: Sequence[Event]) -> dict[str, Any]:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 DATA_VERSION, CODE_VERSION = "dagster/data_version", "dagster/code_version"
 INPUT_VERSION = "dagster/input_data_version/"
+_PAGE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,16 +33,17 @@ class Event:
 def events_of(root: Path, keys: Iterable[str]) -> tuple[dict[str, list[Event]], str | None]:
     """Each key's materialisations, oldest first; and why there are none, where the witness is missing."""
     home = root / ".dagster"
-    index = home / "history" / "runs" / "index.db"
-    if index.is_file():
-        try:
-            return _from_sqlite(index, keys), None
-        except (sqlite3.DatabaseError, KeyError, ValueError) as error:
-            return {}, f"its database cannot be read ({type(error).__name__})"
     settings = home / "dagster.yaml"
-    if settings.is_file() and "storage" in (yaml.safe_load(settings.read_text()) or {}):
-        return _through_dagster(home, keys), None
-    return {}, "no database of Dagster is here"
+    # First: where the storage was moved, the old SQLite database still lies there.
+    if settings.is_file() and "storage" in (yaml.safe_load(settings.read_text(encoding="utf-8")) or {}):
+        return _through_dagster(home, keys)
+    index = home / "history" / "runs" / "index.db"
+    if not index.is_file():
+        return {}, "no database of Dagster is here"
+    try:
+        return _from_sqlite(index, keys), None
+    except (sqlite3.DatabaseError, KeyError, ValueError) as error:
+        return {}, f"its database cannot be read ({type(error).__name__})"
 
 
 def _from_sqlite(index: Path, keys: Iterable[str]) -> dict[str, list[Event]]:
@@ -58,21 +61,33 @@ def _from_sqlite(index: Path, keys: Iterable[str]) -> dict[str, list[Event]]:
     return found
 
 
-def _through_dagster(home: Path, keys: Iterable[str]) -> dict[str, list[Event]]:
+def _through_dagster(home: Path, keys: Iterable[str]) -> tuple[dict[str, list[Event]], str | None]:
+    """Of another storage, such as Postgres: its server may be away, or its packages."""
+    import dagster as dg
+    from dagster._core.errors import DagsterError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        from dagster_postgres.utils import DagsterPostgresException as ServerAway
+    except ImportError:
+        ServerAway = DagsterError
+    try:
+        with dg.DagsterInstance.from_config(str(home)) as instance:
+            return {key: events for key in keys if (events := list(_records(instance, key)))}, None
+    except (ImportError, DagsterError, SQLAlchemyError, ServerAway) as error:
+        return {}, f"its storage, named in .dagster/dagster.yaml, cannot be read ({type(error).__name__})"
+
+
+def _records(instance: Any, key: str) -> Iterator[Event]:
     import dagster as dg
 
-    found = {}
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        for key in keys:
-            records = instance.fetch_materializations(dg.AssetKey(key.split("/")), limit=1000, ascending=True).records
-            events = [
-                _event(dict(record.asset_materialization.tags or {}), record.run_id)
-                for record in records
-                if record.asset_materialization
-            ]
-            if events:
-                found[key] = events
-    return found
+    cursor, more = None, True
+    while more:
+        page = instance.fetch_materializations(dg.AssetKey(key.split("/")), limit=_PAGE, cursor=cursor, ascending=True)
+        for record in page.records:
+            if record.asset_materialization:
+                yield _event(dict(record.asset_materialization.tags or {}), record.run_id)
+        cursor, more = page.cursor, page.has_more
 
 
 def _event(tags: dict[str, str], run_id: str) -> Event:

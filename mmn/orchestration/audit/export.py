@@ -13,13 +13,10 @@ from mmn.orchestration.audit.audit import Audit, Node
 
 NAMESPACE = "mmn"
 PRODUCER = "urn:mmn"
-_OPENLINEAGE = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/definitions/RunEvent"
-_VERSION_FACET = (
-    "https://openlineage.io/spec/facets/1-0-1/DatasetVersionDatasetFacet.json#/definitions/DatasetVersionDatasetFacet"
-)
-_SOURCE_FACET = (
-    "https://openlineage.io/spec/facets/1-0-1/SourceCodeLocationJobFacet.json#/definitions/SourceCodeLocationJobFacet"
-)
+_OPENLINEAGE = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+_FACETS = "https://openlineage.io/spec/facets"
+_VERSION_FACET = f"{_FACETS}/1-0-1/DatasetVersionDatasetFacet.json#/$defs/DatasetVersionDatasetFacet"
+_SOURCE_FACET = f"{_FACETS}/1-1-0/SourceCodeLocationJobFacet.json#/$defs/SourceCodeLocationJobFacet"
 _OWN_FACET = f"{PRODUCER}:facet:step:1"
 
 
@@ -32,14 +29,14 @@ def prov(audit: Audit) -> str:
     for node in audit.nodes:
         entity, activity = _entity(node.key, node.entry.version), f"mmn:run/{_run_id(node)}"
         found["entity"][entity] = {
-            "prov:type": f"mmn:{node.key.split('/')[0]}",
+            "prov:type": _name(f"mmn:{node.key.split('/')[0]}"),
             "prov:location": node.entry.path,
             "mmn:version": node.entry.version,
             **({"mmn:sha256": node.made["sha256"]} if "sha256" in node.made else {}),
             **({"mmn:featurizer": json.dumps(node.featurizer, sort_keys=True)} if node.featurizer else {}),
         }
         found["activity"][activity] = {
-            "prov:type": "mmn:step",
+            "prov:type": _name("mmn:step"),
             "prov:label": f"mmn step {node.key}",
             "mmn:code_version": node.entry.code_version,
             "mmn:parameters": json.dumps(dict(node.entry.params), sort_keys=True),
@@ -52,7 +49,9 @@ def prov(audit: Audit) -> str:
         )
         for source, version in sorted({**node.entry.inputs, **node.entry.raw}.items()):
             read = _entity(source, version)
-            found["entity"].setdefault(read, {"prov:type": f"mmn:{source.split('/')[0]}", "mmn:version": version})
+            found["entity"].setdefault(
+                read, {"prov:type": _name(f"mmn:{source.split('/')[0]}"), "mmn:version": version}
+            )
             found["used"][f"_:read/{name}/{source}"] = {"prov:activity": activity, "prov:entity": read}
             found["wasDerivedFrom"][f"_:from/{name}/{source}"] = {
                 "prov:generatedEntity": entity,
@@ -62,9 +61,13 @@ def prov(audit: Audit) -> str:
         if "by" in node.made:
             who = node.made.get("git") or node.made["by"]
             agent = f"mmn:person/{uuid.uuid5(uuid.NAMESPACE_URL, who).hex[:12]}"
-            found["agent"][agent] = {"prov:type": "prov:Person", "prov:label": who}
+            found["agent"][agent] = {"prov:type": _name("prov:Person"), "prov:label": who}
             found["wasAssociatedWith"][f"_:by/{name}"] = {"prov:activity": activity, "prov:agent": agent}
-    prefix = {"mmn": f"{PRODUCER}:", "prov": "http://www.w3.org/ns/prov#"}
+    prefix = {
+        "mmn": f"{PRODUCER}:",
+        "prov": "http://www.w3.org/ns/prov#",
+        "xsd": "http://www.w3.org/2001/XMLSchema#",
+    }
     kept = {name: records for name, records in found.items() if records}
     return json.dumps({"prefix": prefix, **kept}, indent=2, sort_keys=True) + "\n"
 
@@ -78,8 +81,9 @@ def _event(audit: Audit, node: Node) -> dict[str, Any]:
     commit = audit.snapshot.commit
     at = node.made.get("at") or (commit.at if commit else None) or _time_of_lock(audit)
     revision = (node.made.get("code") or {}).get("revision")
+    # A facet that is not in the standard bears the name of its maker before its own.
     job_facets = {
-        "mmn": {
+        "mmn_step": {
             "_producer": PRODUCER,
             "_schemaURL": _OWN_FACET,
             "codeVersion": node.entry.code_version,
@@ -124,6 +128,11 @@ def _time_of_lock(audit: Audit) -> str:
 def _run_id(node: Node) -> str:
     """The same for the same result of the same entry, so that an event that is sent twice is one."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"mmn:{node.key}@{node.entry.version}/{node.entry.digest}"))
+
+
+def _name(name: str) -> dict[str, str]:
+    """A name with a prefix, as PROV-JSON tells it from a text."""
+    return {"$": name, "type": "xsd:QName"}
 
 
 def _entity(key: str, version: str) -> str:

@@ -85,7 +85,8 @@ def details(node: Node) -> list[str]:
     if "at" in node.made:
         code = node.made.get("code") or {}
         revision = f", code at {code['revision'][:12]}{' with changes' if code['changed'] else ''}" if code else ""
-        lines.append(f"made {node.made['at']} by {node.made.get('git') or node.made['by']}{revision}")
+        how = " with dvc repro" if node.made.get("via") == "dvc repro" else ""
+        lines.append(f"made {node.made['at']} by {node.made.get('git') or node.made['by']}{how}{revision}")
     lines += [f"reads {path} at {version}" for path, version in node.entry.raw.items()]
     return lines
 

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mmn.orchestration.report.compare import t_interval
 from mmn.orchestration.report.numbers import words
 
 WIDTH = 4.6
@@ -76,7 +75,7 @@ def dots(rows: pd.DataFrame, floors: dict[str, float], xlabel: str, line: float 
 
 
 def removal(curves: pd.DataFrame, limits: tuple[float, float], styles: dict[str, dict[str, Any]], xlabel: str) -> Any:
-    """AUROC against the removal rate, one line per `series`, with t-intervals over folds."""
+    """AUROC against the removal rate, one line per `series`, with its interval over folds."""
     figure, axes = _axes(3.3)
     names = [name for name in styles if name in set(curves["series"])]
     for place, name in enumerate(names):
@@ -103,21 +102,6 @@ def removal(curves: pd.DataFrame, limits: tuple[float, float], styles: dict[str,
     axes.set_axisbelow(True)
     figure.legend(loc="outside upper left", ncols=1, frameon=False, fontsize=8)
     return figure
-
-
-def removal_curves(results: pd.DataFrame) -> pd.DataFrame:
-    """Fold values to one row per model, skip, mechanism, test and rate: value, low, high (t over folds)."""
-    rows = []
-    keys = ["model", "skip", "mechanism", "test", "rate"]
-    for key, fold_values in results.groupby(keys, sort=False)["auroc"]:
-        known = fold_values.dropna()
-        spread = t_interval(known.to_numpy())
-        value = float(known.mean()) if len(known) else np.nan
-        low, high = (spread.low, spread.high) if spread else (np.nan, np.nan)
-        rows.append(
-            {**dict(zip(keys, key, strict=True)), "value": value, "low": low, "high": high, "folds": len(known)}
-        )
-    return pd.DataFrame(rows, columns=[*keys, "value", "low", "high", "folds"])
 
 
 def series_styles(series: list[str]) -> dict[str, dict[str, Any]]:

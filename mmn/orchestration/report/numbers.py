@@ -26,10 +26,16 @@ METRICS = {
     "brier": Metric("Brier score", False, high=1.0),
     "rmse": Metric("RMSE", False),
     "mae": Metric("MAE", False),
+    "mae_log10": Metric("MAE of log10", False),
     "mse_normalised": Metric("normalised MSE", False),
 }
 PAPERS_METRIC = {"binary": "bac", "regression": "mse_normalised"}
-MODEL_NAMES = {"multimodn": "MultiModN", "p_fusion": "P-Fusion", "fusion_transformer": "Transformer"}
+MODEL_NAMES = {
+    "multimodn": "MultiModN",
+    "p_fusion": "P-Fusion",
+    "fusion_transformer": "Transformer",
+    "xgboost": "XGBoost",
+}
 
 
 def metric_of(name: str) -> Metric:

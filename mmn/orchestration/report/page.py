@@ -13,8 +13,11 @@ import pandas as pd
 
 from mmn.data.files import read_json
 from mmn.orchestration.report import tables
+from mmn.orchestration.report.comparisons import compared_csv, compared_view
 from mmn.orchestration.report.early import early_csv, early_table
+from mmn.orchestration.report.interpretability import inside_csvs, inside_view
 from mmn.orchestration.report.lineage import Artifact, lineage_table, settings, trace
+from mmn.orchestration.report.missingness import removal_csvs, removal_view
 from mmn.orchestration.report.numbers import (
     SMALLEST_COUNT,
     anchor,
@@ -29,11 +32,13 @@ from mmn.orchestration.report.numbers import (
     small_cell,
     words,
 )  # fmt: skip
-from mmn.orchestration.report.panels import cp_figure, imc_figure, overview_png, removal_figure, score_figure
-from mmn.orchestration.report.results import CP_COLUMNS, MISSINGNESS_COLUMNS, Results
+from mmn.orchestration.report.panels import overview_png, score_figure
+from mmn.orchestration.report.results import Results
 from mmn.orchestration.report.sentences import Sentence, answers, comparison_table, comparisons
 from mmn.orchestration.report.style import STYLE
+from mmn.orchestration.report.subsets import subset_csvs, subsets_view
 from mmn.orchestration.report.template import TEMPLATE
+from mmn.orchestration.report.trust import trust_csvs, trust_view
 from mmn.orchestration.steps import Step
 
 
@@ -115,12 +120,13 @@ def _frames(results: list[Results], columns: list[str], artifacts: Mapping[str, 
     frames = {"tasks": _tasks_csv(results, columns), "comparisons": comparison_table(comparisons(results))}
     for result in results:
         frames[f"scores-{result.name}"] = tables.scores_csv(result)
-        frames[f"imc-{result.name}"] = tables.imc_csv(result)
-        frames[f"cp-{result.name}"] = result.cp[list(CP_COLUMNS)]
-        if result.missingness is not None:
-            frames[f"missingness-{result.name}"] = result.missingness[list(MISSINGNESS_COLUMNS)]
+        frames |= inside_csvs(result) | subset_csvs(result)
+        frames |= removal_csvs(result)
         if result.binarised is not None and len(result.binarised):
             frames[f"binarised-{result.name}"] = result.binarised.drop(columns="fold_values")
+        if result.comparisons is not None:
+            frames[f"compared-{result.name}"] = compared_csv(result)
+        frames |= trust_csvs(result)
         if result.early is not None and len(result.early):
             frames[f"early-{result.name}"] = early_csv(result)
     return frames | {
@@ -184,12 +190,14 @@ def _dataset_view(
         "size": tables.size_line(result),
         "rows": tables.task_rows(result, columns),
         "all_scores": _all_scores(result),
-        "removal_figure": removal_figure(result),
+        **removal_view(result),
+        "compared": compared_view(result),
+        "trust": trust_view(result),
         "early": early_table(result),
         "binarised": _binarised(result),
         "unmeasured": unmeasured,
-        "imc_figure": imc_figure(result),
-        "cp_figure": cp_figure(result),
+        **inside_view(result),
+        **subsets_view(result),
         "notes": list(card["notes"]),
         "counts": [
             {
@@ -228,7 +236,7 @@ def _unmeasured(views: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """(data sets, why) for those without the missingness figure, those of one reason together."""
     reasons: dict[str, list[str]] = {}
     for view in views:
-        if view["removal_figure"] is None:
+        if not view["removal_figures"]:
             reason = (
                 view["unmeasured"] or "The experiment ran, but no fold gave an AUROC: too few test items of one class."
             )

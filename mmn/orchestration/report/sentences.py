@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from mmn.orchestration.report.compare import Difference, paired, standing
-from mmn.orchestration.report.numbers import listing, metric_of, model_name, number, percent, plural, words
+from mmn.orchestration.report.missingness_words import chance_answer, removal_answers, removed_modalities
+from mmn.orchestration.report.numbers import listing, metric_of, model_name, number, plural, words
 from mmn.orchestration.report.results import Results
 
 
@@ -98,7 +98,7 @@ def answers(results: list[Results]) -> list[Sentence]:
         group = [result for result in results if result.generated is generated]
         names = {result.name for result in group}
         found = [*_floors(group), *_versus([c for c in compared if c.dataset in names])]
-        found += [sentence for result in group if (sentence := removal_answer(result))]
+        found += [sentence for result in group for sentence in _removals(result)]
         found += _left_out(group)
         title = "On generated worlds, which say nothing of real people or places" if generated else "On real data"
         said += [replace(sentence, group=title) for sentence in found]
@@ -152,76 +152,12 @@ def _versus(compared: list[Comparison]) -> list[Sentence]:
     return said
 
 
-@dataclass(frozen=True)
-class Removal:
-    """One model of the missingness experiment at its highest rate: AUROC as means over folds, NaN where not measured.
-
-    Test items that lose a modality cost any model information. What label-bound removal taught (`loss`) is therefore
-    read against the same model trained on removal at random, on the same flipped test items; without that control,
-    against its own complete test items.
-    """
-
-    name: str
-    before: float
-    complete: float
-    flipped: float
-    control: float
-    loss: Difference | None
-
-    @property
-    def learnt(self) -> bool:
-        return self.loss is not None and self.loss.low > 0
-
-
-def removals(result: Results) -> tuple[float, list[Removal]]:
-    """The highest rate, and every model at it; (NaN, []) where the experiment was not run."""
-    table = result.missingness
-    if table is None or not (table["mechanism"] == "mnar").any():
-        return math.nan, []
-    rate = float(table.loc[table["mechanism"] == "mnar", "rate"].max())
-    found = []
-    for (model, skip), rows in table.groupby(["model", "skip"], sort=False):
-        flipped, complete = _folds(rows, "mnar", rate, "flipped"), _folds(rows, "mnar", rate, "complete")
-        control, before = _folds(rows, "mcar", rate, "flipped"), _folds(rows, "mnar", 0.0, "complete")
-        if not np.isnan(flipped).all():
-            against = complete if np.isnan(control).all() else control
-            loss = paired(list(against), list(flipped), result.counts.test_ratio)
-            name = removal_name(str(model), str(skip))
-            found.append(Removal(name, _mean(before), _mean(complete), _mean(flipped), _mean(control), loss))
-    return rate, found
-
-
-def removal_answer(result: Results) -> Sentence | None:
-    """What the missingness experiment shows."""
-    rate, found = removals(result)
-    if not found:
-        return None
-    about = result.missingness_card
-    modality, task = words(about.get("modality", "a modality")), words(about.get("task", "the task"))
-    lead = f"{result.title}: with “{modality}” taken from {percent(rate)} of one class in training for {task}, "
-    learnt = [entry.name for entry in found if entry.learnt]
-    lead += f"{listing(learnt)} clearly learnt" if learnt else "no model clearly learnt"
-    parts = [
-        f"{entry.name} {number(entry.flipped, 'auroc')}"
-        + (f" against {number(entry.control, 'auroc')}" if math.isfinite(entry.control) else "")
-        for entry in found
-    ]
-    text = (
-        "AUROC where the test items lose it in the other class, against the same model trained on removal at random: "
-    )
-    return Sentence(f"{lead} to read absence as a sign of the label.", f"{text}{'; '.join(parts)}.")
-
-
-def removal_name(model: str, skip: str) -> str:
-    """skip="batch" is the published behaviour, kept for comparison and always named so."""
-    ways = {
-        "": "",
-        "item": "skips per item",
-        "batch": "skips per batch, as published",
-        "mask bits": "also told what is present",
-    }
-    way = ways.get(skip, words(skip))
-    return f"{model_name(model)} ({way})" if way else model_name(model)
+def _removals(result: Results) -> list[Sentence]:
+    """What the missingness experiment shows of each modality, by label where that was run; the rest is in its part."""
+    if not (modalities := removed_modalities(result)):
+        return []
+    told = [chance_answer(result), *(answer for m in modalities for answer in removal_answers(result, m)[:1])]
+    return [Sentence(*answer) for answer in told if answer is not None]
 
 
 def _left_out(results: list[Results]) -> list[Sentence]:
@@ -250,13 +186,3 @@ def best_floor(result: Results, task: str, metric: str) -> tuple[str, float]:
         return "", math.nan
     place = floors["estimate"].idxmax() if metric_of(metric).higher_is_better else floors["estimate"].idxmin()
     return str(floors.loc[place, "model"]), float(floors.loc[place, "estimate"])
-
-
-def _folds(rows: pd.DataFrame, mechanism: str, rate: float, test: str) -> np.ndarray:
-    mine = rows[(rows["mechanism"] == mechanism) & np.isclose(rows["rate"], rate) & (rows["test"] == test)]
-    return mine.groupby("fold")["auroc"].mean().to_numpy(dtype=np.float64)
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan

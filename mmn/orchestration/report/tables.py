@@ -205,15 +205,6 @@ def scores_csv(result: Results) -> pd.DataFrame:
     return frame
 
 
-def imc_csv(result: Results) -> pd.DataFrame:
-    """IMC by task, task set and modality: mean over folds, its smallest and largest fold, and the mean size."""
-    grouped = result.imc.groupby(["task", "task_set", "modality"], sort=False)
-    return grouped.agg(
-        imc=("imc", "mean"), imc_fold_min=("imc", "min"), imc_fold_max=("imc", "max"),
-        abs_imc=("abs_imc", "mean"), num_folds=("imc", "count"),
-    ).reset_index()  # fmt: skip
-
-
 def presence_csv(results: list[Results]) -> pd.DataFrame:
     rows = [
         {

@@ -1,5 +1,8 @@
 """The page's template (Jinja, everything escaped). It holds words and structure; every number comes in as printed."""
 
+from mmn.orchestration.report.comparisons import COMPARED
+from mmn.orchestration.report.trust import TRUST
+
 TEMPLATE = """\
 {% macro csv(name) %}
 <a class="csv" href="{{ downloads[name] }}" download="{{ name }}.csv">{{ name }}.csv</a>
@@ -85,7 +88,12 @@ each score beside the best score that needs no model.</p>
 </ul>
 <nav aria-label="Contents"><ul>
 <li><a href="#answer">The answer</a></li><li><a href="#tasks">Tasks and models</a></li>
-<li><a href="#absence">Missing on purpose</a></li><li><a href="#inside">Inside the predictions</a></li>
+{% if datasets | selectattr("compared") | list %}<li><a href="#compared">One model against another</a></li>{% endif %}
+{% if datasets | selectattr("trust") | list %}<li><a href="#trust">May a score be relied on?</a></li>{% endif %}
+<li><a href="#absence">Missing on purpose</a></li>{% if datasets | selectattr("subset_csvs") | list %}
+<li><a href="#less">With less</a></li>
+{% endif %}
+<li><a href="#inside">Inside the predictions</a></li>
 <li><a href="#data">The data</a></li><li><a href="#models">Model cards</a></li>
 <li><a href="#lineage">Where numbers come from</a></li><li><a href="#reading">How to read</a></li>
 </ul></nav>
@@ -111,7 +119,8 @@ leaves out 0; two models that are not told apart need not be equal. {{ csv("comp
 <h2 id="tasks">Tasks and models</h2>
 <p>Each score is the mean over the folds’ test items; below it the 95 % interval over folds. <b>▲</b> beats its floor,
 <b>≈</b> is ahead of it but not clear of it, <b>▼</b> loses to it. A floor is what prevalence, the mean, presence alone,
-shuffled labels or a rule of thumb achieves. Click a number to see the model and the versions of what it was made
+shuffled labels, a linear model of one modality alone or a rule of thumb achieves.
+Click a number to see the model and the versions of what it was made
 from.</p>
 <table class="stack" role="table">
 <caption>The numbers: {{ csv("tasks") }}. Every metric, floor and fold is below.</caption>
@@ -207,6 +216,8 @@ scope="col">Interval over folds</th></tr></thead>
 {% endfor %}
 </section>
 
+{# compared #}
+{# trust #}
 <section aria-labelledby="absence">
 <h2 id="absence">Missing on purpose</h2>
 <p>Data is often missing for a reason: a test is not ordered because the patient looks well. A model can learn that
@@ -215,7 +226,17 @@ instead of the disease, and fail where the habit of ordering differs. Here one m
 which
 model does.</p>
 {% for dataset in datasets %}
-{% if dataset.removal_figure %}{{ drawing(dataset.removal_figure) }}{% endif %}
+{% if dataset.removal_figures %}
+<h3>{{ dataset.title }}: what the removal shows</h3>
+<ul class="answers">
+{% for lead, rest in dataset.removal_answers %}<li><b>{{ lead }}</b> {{ rest }}</li>{% endfor %}
+</ul>
+{% for figure in dataset.removal_figures %}{{ drawing(figure) }}{% endfor %}
+{% endif %}
+{% if dataset.removal_csvs %}
+<p>All numbers of {{ dataset.title }}: {% for name in dataset.removal_csvs %}{{ csv(name) }}{{
+"" if loop.last else " · " }}{% endfor %}</p>
+{% endif %}
 {% endfor %}
 {% for titles, reason in unmeasured %}
 <p class="none-said"><b>{{ titles }}: not shown.</b> {{ reason }}</p>
@@ -245,20 +266,34 @@ class="num">{{ cell.value }}{{ "†" if cell.beats is false }}{% if cell.interva
 {% if loop.last %}</section>{% endif %}
 {% endfor %}
 
+{% for dataset in datasets if dataset.subset_csvs %}
+{% if loop.first %}
+<section aria-labelledby="less">
+<h2 id="less">With less, and in another order</h2>
+<p>What is known of an item differs from place to place, and so does the order in which it comes. Here the trained
+models are given a part of the modalities, or all of them in an order that training did not show.</p>
+{% endif %}
+{% if dataset.subset_figure %}{{ drawing(dataset.subset_figure) }}{% endif %}
+{% if dataset.order_figure %}{{ drawing(dataset.order_figure) }}{% endif %}
+<p>All numbers: {% for name in dataset.subset_csvs %}{{ csv(name) }}{{ "" if loop.last else " · " }}{% endfor %}</p>
+{% if loop.last %}</section>{% endif %}
+{% endfor %}
+
 <section aria-labelledby="inside">
 <h2 id="inside">Inside the predictions</h2>
 <p>MultiModN predicts after every modality, so one can watch a prediction form; P-Fusion reads everything at once and
 offers
-no such view. Predictions are probabilities, or targets scaled to 0–1. All is averaged over groups of test items; no
-single
-one is shown. What a model does with an input is no cause in the world.</p>
+no such view. Predictions are probabilities, or targets scaled to 0–1. All is averaged over groups of test items; single
+ones are shown only where they are generated or were asked for by name. What a model does with an input is no cause in
+the world.</p>
 <p><b>IMC</b>, individual modality contribution: each encoder is applied alone to the initial state. A cell is the
 prediction
 then, minus the prediction before any input, averaged over the test items that have the modality and over folds;
 below it the
 mean size of the change whatever its sign. <b>CP</b>, cumulative prediction: the change when each modality is added
 to what
-came before it, in the order of the encoders; a later one changes only what the earlier ones left open.</p>
+came before it, in the order of the encoders; a later one changes only what the earlier ones left open. <b>Shapley
+values</b> average what a modality changes over all sets of others that may be known before it.</p>
 {% for dataset in datasets %}
 {% if dataset.imc_figure %}{{ drawing(dataset.imc_figure) }}
 {% else %}<p class="none-said"><b>{{ dataset.title }}, IMC: not shown.</b> No modality’s contribution could be
@@ -268,6 +303,12 @@ computed.</p>
 {% else %}<p class="none-said"><b>{{ dataset.title }}, CP: not shown.</b> No change of a prediction could be
 computed.</p>
 {% endif %}
+{% if dataset.worth_figure %}{{ drawing(dataset.worth_figure) }}{% endif %}
+{% if dataset.items_figure %}{{ drawing(dataset.items_figure) }}
+{% elif dataset.items_shown %}<p class="none-said"><b>{{ dataset.title }}, single items: {{ dataset.items_shown }}.</b>
+</p>{% endif %}
+{% if dataset.inside_csvs %}<p>All numbers behind these figures:
+{% for name in dataset.inside_csvs %}{{ csv(name) }}{{ "" if loop.last else " · " }}{% endfor %}</p>{% endif %}
 {% endfor %}
 </section>
 
@@ -433,3 +474,5 @@ is.</footer>
 </body>
 </html>
 """
+# Sections whose words stand beside their numbers.
+TEMPLATE = TEMPLATE.replace("{# compared #}\n", COMPARED).replace("{# trust #}\n", TRUST)

@@ -23,8 +23,9 @@ SMALL = {"mem_gb": 1, "minutes": 5}
 
 
 def note(step: str, text: str) -> None:
+    node = os.environ.get("NODE_NAME") or os.environ.get("SLURMD_NODENAME")
     with (Path(os.environ["MMN_ROOT"]) / "seen.log").open("a") as stream:
-        stream.write(f"{step} {text} {os.environ.get('SLURMD_NODENAME')} {time.time()}\n")
+        stream.write(f"{step} {text} {node} {time.time()}\n")
 
 
 def _asset(name: str, deps: list[str], need: Need, work):

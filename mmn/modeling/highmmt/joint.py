@@ -1,0 +1,200 @@
+"""One HighMMT over several data sets: trained side by side on all of them, sharing what its groups say (paper, section
+3.3 and appendix B; the batch schedule is the published code's).
+
+With all modalities in one group this is homogeneous pre-training; with groups found by `grouping`, started from that
+model's weights, it is heterogeneity-aware fine-tuning. K members: the folds of every data set, of which there must be
+as many.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from mmn.data.errors import ParamsError
+from mmn.modeling.floors import read_target
+from mmn.modeling.highmmt.heterogeneity import Source, declared_of
+from mmn.modeling.highmmt.network import HIGHMMT, HighMMT, Parts
+from mmn.modeling.highmmt.serialise import Serialiser
+from mmn.modeling.inputs import Member, fit_target_range, padded
+from mmn.modeling.packed import Packed
+from mmn.modeling.settings import TrainingSettings
+from mmn.modeling.train import Training
+from mmn.modeling.trained import Trained, one_thread
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joint:
+    """trained: data set -> its model, which shares `parts` with the others. num_parameters: of one member, each shared
+    tensor once."""
+
+    trained: dict[str, Trained]
+    parts: Parts
+    num_parameters: int
+
+
+def train_jointly(
+    sources: Mapping[str, Source],
+    settings: TrainingSettings,
+    batch_sizes: Mapping[str, int] | None = None,
+    start: Joint | None = None,
+    progress: Progress = lambda epoch, epochs: None,
+) -> Joint:
+    """settings: of all (epochs, learning rate, sizes, groups over the modalities of all). batch_sizes: data set -> its
+    own, so that each has about as many batches. start: a joint model whose weights to begin with: a group begins with
+    those that its first modality used there.
+
+    Step n of an epoch holds batch n of every data set that has one, the last step first, so that the data set with the
+    most batches begins alone and all end together. Each task's loss is weighted by one over the loss of a constant
+    prediction, unless `settings.task_weights` names it. Kept is each member's epoch with the greatest sum of validation
+    scores over data sets. Raises ParamsError where data sets differ in their number of folds.
+    """
+    folds = {name: source.cohort.num_folds for name, source in sources.items()}
+    if len(set(folds.values())) != 1:
+        told = ", ".join(f"{name} {number}" for name, number in folds.items())
+        raise ParamsError(
+            f"all data sets must have as many folds; there are {told}. Set `folds` of their cohorts alike."
+        )
+    with one_thread():
+        trainings, parts = _trainings(sources, settings, batch_sizes or {})
+        if start is not None:
+            _begin_with(parts, trainings, start)
+        whole = nn.ModuleDict({name: training.trained.model for name, training in trainings.items()})
+        # The last to pack: from here on all parameters are views of these rows.
+        packed = Packed(whole, settings.learning_rate, settings.clip_norm)
+        history = _run(trainings, packed, settings, progress)
+        trained = {name: training.finish(history[name]) for name, training in trainings.items()}
+    return Joint(trained=trained, parts=parts, num_parameters=sum(p[0].numel() for p in whole.parameters()))
+
+
+def _trainings(
+    sources: Mapping[str, Source], settings: TrainingSettings, batch_sizes: Mapping[str, int]
+) -> tuple[dict[str, Training], Parts]:
+    declared = declared_of(sources)
+    names = [one.name for one in declared]
+    members = [Member(fold=fold, seed=settings.seed) for fold in range(next(iter(sources.values())).cohort.num_folds)]
+    rngs = [member.rng("initial values") for member in members]
+    parts = Parts(Serialiser(declared=declared).width, names, settings, rngs)
+    shared = dataclasses.replace(HIGHMMT, build=partial(HighMMT, declared=declared, parts=parts))
+    trainings = {}
+    for name, source in sources.items():
+        weights = {**_weights(source), **settings.task_weights}
+        own = dataclasses.replace(settings, task_weights=weights, batch_size=batch_sizes.get(name, settings.batch_size))
+        trainings[name] = Training(source.cohort, source.embeddings, source.tasks, shared, own, members)
+    return trainings, parts
+
+
+def _run(
+    trainings: Mapping[str, Training], packed: Packed, settings: TrainingSettings, progress: Progress
+) -> dict[str, pd.DataFrame]:
+    num_members = packed.num_members
+    best, since_best = np.full(num_members, -np.inf), np.zeros(num_members, dtype=int)
+    running = np.ones(num_members, dtype=bool)
+    history: dict[str, list[pd.DataFrame]] = {name: [] for name in trainings}
+    for epoch in range(settings.epochs):
+        losses = _epoch(trainings, packed, running)
+        scores, sound = np.zeros(num_members), packed.finite()
+        for name, training in trainings.items():
+            found, right = training.validate(sound & np.isfinite(losses[name]))
+            scores, sound = scores + np.nan_to_num(found), sound & right
+            frame = pd.DataFrame(
+                {
+                    "member": np.arange(num_members, dtype=np.int32),
+                    "fold": np.array([k.fold for k in training.members], dtype=np.int32),
+                    "label": [k.label for k in training.members],
+                    "epoch": np.int32(epoch),
+                    "train_loss": losses[name],
+                    "validation_score": found,
+                }
+            )
+            history[name].append(frame[running])
+        if (lost := running & ~sound & np.isneginf(best)).any():
+            raise ParamsError(
+                f"member {int(np.flatnonzero(lost)[0])}: its numbers are no longer finite in epoch {epoch + 1} of "
+                f"{settings.epochs}. Use a smaller learning_rate (it is {settings.learning_rate:g})."
+            )
+        improved = running & sound & (scores > best)
+        best = np.where(improved, scores, best)
+        packed.keep_best(improved)
+        since_best = np.where(improved, 0, since_best + 1)
+        running &= sound
+        if settings.patience:
+            running &= since_best < settings.patience
+        progress(epoch + 1, settings.epochs)
+        if not running.any():
+            break
+    packed.restore_best()
+    return {name: pd.concat(frames, ignore_index=True) for name, frames in history.items()}
+
+
+def _epoch(trainings: Mapping[str, Training], packed: Packed, running: np.ndarray) -> dict[str, np.ndarray]:
+    """Data set -> (K,): the mean training loss of each member."""
+    plans = {}
+    for name, training in trainings.items():
+        orders = [
+            rng.permutation(rows) if on else rows[:0]
+            for rng, rows, on in zip(training.shufflers, training.train_rows, running, strict=True)
+        ]
+        plans[name] = padded(orders)
+    sizes = {name: training.settings.batch_size for name, training in trainings.items()}
+    totals = {name: np.zeros(packed.num_members) for name in trainings}
+    for step in range(max(-(-plans[name][0].shape[1] // sizes[name]) for name in trainings) - 1, -1, -1):
+        active = np.zeros(packed.num_members, dtype=bool)
+        for name, training in trainings.items():
+            matrix, real = plans[name]
+            part = slice(step * sizes[name], (step + 1) * sizes[name])
+            num_real = real[:, part].sum(axis=1)
+            if not num_real.any():
+                continue
+            model = training.trained.model
+            model.train()
+            rows = torch.from_numpy(matrix[:, part]).to(training.device)
+            batch = training.inputs.gather(rows, torch.from_numpy(real[:, part]).to(training.device))
+            totals[name] += model.accumulate_gradients(batch).cpu().numpy() * num_real
+            active |= num_real > 0
+        packed.step(active.tolist())
+    return {name: total / np.maximum(plans[name][1].sum(axis=1), 1) for name, total in totals.items()}
+
+
+def _weights(source: Source) -> dict[str, float]:
+    """One over the loss of a constant prediction: the entropy of the labels, or the variance on the [0, 1] scale.
+
+    Of all labels: members have one weight between them, and it sets a scale only."""
+    weights = {}
+    for task in source.tasks:
+        known = read_target(source.cohort, task)
+        known = known[~np.isnan(known)]
+        if task.kind == "regression":
+            width = float(np.diff(fit_target_range(known, [np.arange(len(known))])[0])[0])
+            loss = float(np.var(known / width))
+        else:
+            shares = np.unique(known, return_counts=True)[1] / len(known)
+            loss = float(-(shares * np.log(shares)).sum())
+        weights[task.name] = 1.0 / loss if loss > 1e-6 else 1.0
+    return weights
+
+
+def _begin_with(parts: Parts, trainings: Mapping[str, Training], start: Joint) -> None:
+    before = start.parts
+    for name in reversed(list(parts.encoder_of)):
+        if name in before.encoder_of:
+            _copy(before.encoders[before.encoder_of[name]], parts.encoders[parts.encoder_of[name]])
+    for name in reversed(list(parts.block_of)):
+        if name in before.block_of:
+            _copy(before.blocks[before.block_of[name]], parts.blocks[parts.block_of[name]])
+    for name, training in trainings.items():
+        if name in start.trained:
+            _copy(start.trained[name].model.get_submodule("heads"), training.trained.model.get_submodule("heads"))
+
+
+def _copy(source: nn.Module, target: nn.Module) -> None:
+    target.load_state_dict(source.state_dict())

@@ -1,0 +1,209 @@
+"""HighMMT as a model of this house: an encoder U for all modalities, a block C for all ordered pairs, a head per task.
+
+U turns any modality's tokens into L latents; C reads one modality's latents from another's, and its last latent is
+kept; those of all ordered pairs, side by side, go to the heads (LayerNorm and a linear layer, as the published code
+has it). A model of one modality flattens its latents instead. Tasks read at different steps see the tokens up to
+theirs, at the places of the full series.
+
+Missing modalities are no part of the paper. Here an absent modality is never encoded; its pairs hold zeros, or, with
+`pairs_of_absent: mean`, the mean of the pairs that there are takes their place. An item with one modality reads that
+one from itself. Steps of a series that are absent are no tokens.
+
+K members, B items, T steps, t tokens of width E, L latents of width d, n modalities, P = n (n - 1) ordered pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mmn.data.dataset import Task
+from mmn.data.errors import ContractError
+from mmn.modeling.architecture import Architecture, ReadOnce, outputs_of
+from mmn.modeling.batch import Batch, ModalityShape
+from mmn.modeling.highmmt.blocks import PerceiverBlock
+from mmn.modeling.highmmt.serialise import Declared, Serialiser, declare
+from mmn.modeling.layers import MemberLinear, MemberNorm, member_values
+from mmn.modeling.settings import TrainingSettings
+
+
+class Encoder(nn.Module):
+    """U: learnt latents that look at a modality's tokens. (K, R, t, E) -> (K, R, L, d)."""
+
+    def __init__(self, token_width: int, settings: TrainingSettings, rngs: Sequence[np.random.Generator]) -> None:
+        super().__init__()
+        shape = (1, settings.latents, settings.latent_width)
+        self.latents_K1Ld = nn.Parameter(member_values(rngs, lambda rng: rng.standard_normal(shape)))
+        self.block = PerceiverBlock(
+            settings.latent_width, token_width, settings.cross_heads, settings.latent_heads,
+            settings.latent_head_size, rngs,
+        )  # fmt: skip
+
+    def forward(self, tokens_KRtE: Tensor, seen_KRt: Tensor) -> Tensor:
+        latents = self.latents_K1Ld.expand(-1, tokens_KRtE.shape[1], -1, -1)
+        return self.block(latents, tokens_KRtE, seen_KRt)
+
+
+class Pairs(nn.Module):
+    """C: one modality's latents read from another's; the last one is kept. (K, R, L, d) twice -> (K, R, d)."""
+
+    def __init__(self, settings: TrainingSettings, rngs: Sequence[np.random.Generator]) -> None:
+        super().__init__()
+        d = settings.latent_width
+        self.blocks = nn.ModuleList(
+            PerceiverBlock(d, d, settings.pair_heads, settings.latent_heads, settings.latent_head_size, rngs)
+            for _ in range(settings.cross_depth)
+        )
+
+    def forward(self, x_KRLd: Tensor, context_KRLd: Tensor) -> Tensor:
+        for block in self.blocks:
+            x_KRLd = block(x_KRLd, context_KRLd)
+        return x_KRLd[:, :, -1]
+
+
+class Parts(nn.Module):
+    """Encoders and pair blocks, and which modality and pair uses which: what models of several data sets may share."""
+
+    def __init__(
+        self, token_width: int, names: Sequence[str], settings: TrainingSettings, rngs: Sequence[np.random.Generator]
+    ) -> None:
+        super().__init__()
+        pairs = [pair_name(i, j) for i, j in permutations(names, 2)]
+        self.encoder_of = _groups(settings.encoder_groups, names, "encoder_groups")
+        self.block_of = _groups(settings.pair_groups, pairs, "pair_groups")
+        self.encoders = nn.ModuleList(
+            Encoder(token_width, settings, rngs) for _ in range(len(set(self.encoder_of.values())))
+        )
+        self.blocks = nn.ModuleList(Pairs(settings, rngs) for _ in range(len(set(self.block_of.values()))))
+
+
+class Head(nn.Module):
+    def __init__(self, width: int, outputs: int, rngs: Sequence[np.random.Generator]) -> None:
+        super().__init__()
+        self.norm, self.linear = MemberNorm(width, len(rngs)), MemberLinear(width, outputs, rngs)
+
+    def forward(self, x_KBH: Tensor) -> Tensor:
+        return self.linear(self.norm(x_KBH))
+
+
+class HighMMT(ReadOnce):
+    """declared: the modalities whose places and marks the tokens have, in their order; None = those that it reads. More
+    than those are declared where parts of the model are to be shared with models of other modalities. parts: those of
+    another model, to be shared with it; None = its own."""
+
+    dropout_width = 0
+
+    def __init__(
+        self,
+        modalities: tuple[ModalityShape, ...],
+        tasks: tuple[Task, ...],
+        num_steps: int,
+        settings: TrainingSettings,
+        rngs: Sequence[np.random.Generator],
+        declared: Sequence[Declared] | None = None,
+        parts: Parts | None = None,
+    ) -> None:
+        super().__init__()
+        self.modalities, self.tasks, self.loss = modalities, tasks, settings.loss
+        self.task_weights, self.absent = dict(settings.task_weights), settings.pairs_of_absent
+        self.names = [shape.name for shape in modalities]
+        self.serialiser = Serialiser(declared=tuple(declared or map(declare, modalities)))
+        for shape in modalities:
+            if self.serialiser.of(shape.name) != declare(shape):
+                raise ContractError(
+                    f"modality '{shape.name}': {shape.num_steps} steps of width {shape.width} are not what was "
+                    "declared of it. Declare the modalities that the embeddings have."
+                )
+        self.pairs = list(permutations(self.names, 2))
+        self.parts = parts if parts is not None else Parts(self.serialiser.width, self.names, settings, rngs)
+        d = settings.latent_width
+        features = settings.latents * d if not self.pairs else d if self.absent == "mean" else len(self.pairs) * d
+        self.heads = nn.ModuleDict({task.name: Head(features, outputs_of(task), rngs) for task in tasks})
+        self.read_steps = sorted({task.read_step for task in tasks})
+
+    def forward(self, batch: Batch, keep_KBW: Tensor | None = None) -> dict[str, Tensor]:
+        """task -> (K, B, outputs). Nothing is dropped out, as published."""
+        found = {}
+        for read_step in self.read_steps:
+            features_KBH = self.features(batch, read_step)
+            for task in self.tasks:
+                if task.read_step == read_step:
+                    found[task.name] = self.heads[task.name](features_KBH)
+        return found
+
+    def features(self, batch: Batch, read_step: int) -> Tensor:
+        """(K, B, H): what the heads of that step read."""
+        latents, present = {}, {}
+        for shape in self.modalities:
+            latents[shape.name], present[shape.name] = self.encode(batch, shape, read_step)
+        if not self.pairs:
+            (name,) = self.names
+            return latents[name].flatten(2) * present[name][..., None]
+        pair_KPBd, there_KPB = self._pairs(latents, present)
+        kept = pair_KPBd * there_KPB[..., None]
+        if self.absent == "mean":
+            return kept.sum(dim=1) / there_KPB.sum(dim=1).clamp(min=1)[..., None]
+        return kept.transpose(1, 2).flatten(2)
+
+    def encode(self, batch: Batch, shape: ModalityShape, read_step: int) -> tuple[Tensor, Tensor]:
+        """(K, B, L, d), which means nothing where the second, (K, B) bool, says that the item lacks the modality."""
+        x_KBTD, seen_KBT = batch.x[shape.name], batch.present[shape.name]
+        if x_KBTD.shape[2:] != (shape.num_steps, shape.width):
+            raise ContractError(
+                f"modality '{shape.name}': inputs of {tuple(x_KBTD.shape[2:])} (steps, width), "
+                f"the model was built for {(shape.num_steps, shape.width)}."
+            )
+        tokens_KBtE = self.serialiser.tokens(shape.name, self.serialiser.laid_out(shape.name, x_KBTD))
+        if shape.num_steps > 1:
+            until = read_step + 1
+            tokens_KBtE, seen_KBT = tokens_KBtE[:, :, :until], seen_KBT[:, :, :until]
+        present_KB = seen_KBT.any(dim=-1)
+        # Attention to nothing is no number: an item without the modality looks at tokens that nobody reads.
+        seen_KBt = (seen_KBT | ~present_KB[..., None]).expand(*tokens_KBtE.shape[:3])
+        return self.parts.encoders[self.parts.encoder_of[shape.name]](tokens_KBtE, seen_KBt), present_KB
+
+    def _pairs(self, latents: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """(K, P, B, d) in the order of `pairs`, and (K, P, B) bool: which of them there are."""
+        alone_KB = torch.stack([present[name] for name in self.names]).sum(dim=0) == 1
+        any_alone = bool(alone_KB.any())
+        read, there = [], []
+        for i, j in self.pairs:
+            context = latents[j]
+            both_KB = present[i] & present[j]
+            if any_alone:
+                context = torch.where(alone_KB[..., None, None], latents[i], context)
+                both_KB = both_KB | (alone_KB & present[i])
+            read.append(context)
+            there.append(both_KB)
+        out: list[Tensor | None] = [None] * len(self.pairs)
+        for number, block in enumerate(self.parts.blocks):
+            places = [p for p, (i, j) in enumerate(self.pairs) if self.parts.block_of[pair_name(i, j)] == number]
+            if not places:
+                continue
+            x = torch.cat([latents[self.pairs[p][0]] for p in places], dim=1)
+            made = cast(Pairs, block)(x, torch.cat([read[p] for p in places], dim=1))
+            for p, one in zip(places, made.chunk(len(places), dim=1), strict=True):
+                out[p] = one
+        return torch.stack(cast(list[Tensor], out), dim=1), torch.stack(there, dim=1)
+
+
+def pair_name(i: str, j: str) -> str:
+    """Of both orders: C is one for the two directions of a pair."""
+    return "+".join(sorted((i, j)))
+
+
+def _groups(given: Mapping[str, int], names: Sequence[str], where: str) -> dict[str, int]:
+    """name -> its group, numbered from 0 without gaps; those that are not given are in group 0."""
+    if unknown := sorted(set(given) - set(names)):
+        raise ContractError(f"{where}: {', '.join(unknown)} is not there; known: {', '.join(dict.fromkeys(names))}.")
+    groups = {name: int(given.get(name, 0)) for name in names}
+    order = sorted(set(groups.values()))
+    return {name: order.index(group) for name, group in groups.items()}
+
+
+HIGHMMT = Architecture(name="highmmt", title="HighMMT", multitask=True, fill_absent="zero", build=HighMMT)

@@ -1,0 +1,172 @@
+"""Heterogeneity: planted worlds come out as planted, and the published matrices give the paper's own statistics."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmn.data.cohort import Cohort
+from mmn.data.dataset import Task
+from mmn.data.embeddings import Embeddings
+from mmn.data.errors import ParamsError
+from mmn.data.folds import subject_folds
+from mmn.modeling.highmmt.grouping import (
+    adjusted_rand,
+    complete,
+    distance,
+    groups,
+    random_groups,
+    spectrum_share,
+    triangle_share,
+)
+from mmn.modeling.highmmt.heterogeneity import Node, Source, matrices, measure
+from tests.modeling.worlds import quick
+
+# Transcribed from the paper's figure 5, lower triangles (highmmt.md, 4.6).
+MU = [
+    [], [0.4], [20, 20], [4.1, 5.0, 0.2], [0, 0.2, 20, 4.1], [0, 0, 20, 4.1, 0], [2.5, 0.3, 20, 6.0, 0.3, 0],
+    [0, 0.2, 20, 4.2, 0, 0, 0.4], [0.2, 0.3, 20, 4.4, 0, 0, 0.5, 0.1], [0, 0.8, 20, 4.6, 0, 0, 0, 0, 0],
+]  # fmt: skip
+MC = [
+    [], [23], [0.8, 22], [0.4, 24, 0.2], [0.4, 24, 0.2, 0.3], [0.4, 22, 0, 0, 0], [0.4, 22, 0, 0, 0.1, 0],
+    [0.5, 22, 0, 0, 0.2, 0, 0.9],
+]  # fmt: skip
+STATE = Task(name="state", number=None, kind="binary", description="which of two")
+
+
+def whole(lower: list[list[float]]) -> np.ndarray:
+    square = np.zeros((len(lower), len(lower)))
+    for row, values in enumerate(lower):
+        square[row, : len(values)] = values
+    return square + square.T
+
+
+def test_the_published_matrices_have_the_papers_statistics():
+    mu, mc = whole(MU), whole(MC)
+    assert [round(triangle_share(d, distinct=False), 3) for d in (mu, mc)] == [0.868, 0.863]
+    assert [round(triangle_share(d), 3) for d in (mu, mc)] == [0.817, 0.792]
+    assert [round(triangle_share(d, 5.0, distinct=False), 3) for d in (mu, mc)] == [0.956, 0.961]
+    assert [round(spectrum_share(d), 3) for d in (mu, mc)] == [0.967, 0.984]
+    without = np.delete(np.delete(mu, (2, 3), 0), (2, 3), 1)
+    assert round(spectrum_share(without), 2) == 0.87
+
+
+def test_completing_the_published_matrix_from_ten_pairs_finds_the_outlier_and_not_the_groups():
+    mu = whole(MU)
+    pairs = np.array([(i, j) for i in range(10) for j in range(i)])
+    rng = np.random.default_rng(0)
+    errors, by_mean, others = [], [], []
+    calm = ~np.isin(pairs, (2, 3)).any(axis=1)
+    for _ in range(60):
+        seen = np.full((10, 10), np.nan)
+        chosen = rng.permutation(len(pairs))[:10]
+        for i, j in pairs[chosen]:
+            seen[i, j] = seen[j, i] = mu[i, j]
+        hidden = np.ones(len(pairs), dtype=bool)
+        hidden[chosen] = False
+        found = complete(seen)
+        np.testing.assert_allclose(found[tuple(pairs[chosen].T)], mu[tuple(pairs[chosen].T)])
+        error = np.abs(found - mu)[tuple(pairs.T)]
+        errors.append(error[hidden].mean())
+        others.append(error[hidden & calm].mean())
+        by_mean.append(np.abs(np.nanmean(seen) - mu)[tuple(pairs[hidden].T)].mean())
+    # Figures of 200 draws in the specification: 4.5 against 6.0, and 1.3 where the truth is 0.22.
+    assert np.mean(errors) == pytest.approx(4.5, abs=0.7) and np.mean(by_mean) == pytest.approx(6.0, abs=0.7)
+    assert np.mean(others) > 3 * 0.22
+
+
+def test_a_matrix_of_low_rank_is_completed_exactly_from_most_of_its_entries():
+    # Squared distances of points on a line have rank 3.
+    places = np.linspace(0, 1, 12)
+    truth = (places[:, None] - places[None]) ** 2
+    seen = truth.copy()
+    for i, j in ((0, 5), (3, 9), (2, 11)):
+        seen[i, j] = seen[j, i] = np.nan
+    np.testing.assert_allclose(complete(seen, rounds=20_000), truth, atol=1e-3)
+    with pytest.raises(ParamsError, match="no distance was measured"):
+        complete(np.full((3, 3), np.nan))
+
+
+def test_distances_count_harm_alone_and_what_is_within_its_error_is_none():
+    transfer = np.array([[0.0, 0.3, -0.4], [0.1, 0.0, 0.05], [0.2, 0.01, 0.0]])
+    np.testing.assert_allclose(distance(transfer), [[0, 0.4, 0.2], [0.4, 0, 0.06], [0.2, 0.06, 0]])
+    found = distance(transfer, np.full((3, 3), 0.1))
+    np.testing.assert_allclose(found, [[0, 0.3, 0.2], [0.3, 0, 0], [0.2, 0, 0]])
+
+
+def test_groups_follow_the_distances_and_random_ones_only_their_sizes():
+    two = np.array([[0, 0.1, 5, 5], [0.1, 0, 5, 5], [5, 5, 0, 0.2], [5, 5, 0.2, 0]], dtype=float)
+    assert groups(two, 2) == [0, 0, 1, 1] and groups(two, 1) == [0] * 4 and groups(two, 4) == [0, 1, 2, 3]
+    with pytest.raises(ParamsError, match="5 groups of 4"):
+        groups(two, 5)
+    with pytest.raises(ParamsError, match="not measured"):
+        groups(np.full((3, 3), np.nan), 2)
+    by_lot = random_groups(4, (2, 2), np.random.default_rng(1))
+    assert sorted(np.bincount(by_lot)) == [2, 2]
+    assert adjusted_rand([0, 0, 1, 1], [1, 1, 0, 0]) == 1.0
+
+
+def planted(num_items: int = 600, seed: int = 0) -> Source:
+    """`same_1` and `same_2` (other noise, one law) carry the state in the sign of the product of their first two
+    numbers, `other` in that of its last two: no number alone tells anything, so the law is what must be learnt."""
+    rng = np.random.default_rng(seed)
+    state = (rng.random(num_items) < 0.5).astype(float)
+    items = pd.DataFrame(
+        {
+            "item": [f"i{n:04d}" for n in range(num_items)],
+            "subject": [f"s{n:04d}" for n in range(num_items)],
+            "prediction_time": pd.NaT,
+        }
+    )
+
+    def table(first: int) -> Embeddings:
+        signs = rng.choice([-1.0, 1.0], (num_items, 4))
+        signs[:, first + 1] = signs[:, first] * (2 * state - 1)
+        values = signs + 0.3 * rng.standard_normal((num_items, 4))
+        return Embeddings(
+            items=items["item"].to_numpy(dtype=object), values=values[None, :, None].astype(np.float32),
+            present=np.ones((num_items, 1), dtype=bool),
+        )  # fmt: skip
+
+    cohort = Cohort(items=items, targets={"state": state}, folds=subject_folds(items, state.astype(int), 3, 0))
+    return Source(cohort=cohort, embeddings={"same_1": table(0), "same_2": table(0), "other": table(2)}, tasks=(STATE,))
+
+
+def test_modalities_of_one_law_are_near_and_one_of_another_law_is_far():
+    world = {"toy": planted()}
+    nodes = [Node(source="toy", modalities=(name,)) for name in world["toy"].embeddings]
+    settings = quick(epochs=8, batch_size=32, learning_rate=4e-3, latent_width=8, latents=4)
+    found = measure(world, nodes, settings, seeds=(0, 1, 2))
+    assert list(found.columns) == ["source", "target", "fold", "seed", "loss", "own", "again", "constant"]
+    assert len(found) == 6 * 3 * 3
+    related = (found["source"] != "other") & (found["target"] != "other")
+    harm = (found["loss"] - found["again"]).groupby(related).agg(["mean", "sem"])
+    assert harm.loc[False, "mean"] > 3 * harm.loc[False, "sem"]  # measured 0.07 with standard error 0.015
+    assert abs(harm.loc[True, "mean"]) < 3 * harm.loc[True, "sem"] + 0.005
+    names = [node.name for node in nodes]
+    mean, error = matrices(found, names, against="again")
+    assert groups(distance(mean, error), 2) == [0, 0, 1]
+
+
+def test_pairs_are_measured_by_the_same_bytes_twice():
+    world = {"toy": planted(num_items=60)}
+    nodes = [
+        Node(source="toy", modalities=pair) for pair in (("same_1", "same_2"), ("same_1", "other"), ("same_2", "other"))
+    ]
+    found = [measure(world, nodes, quick(epochs=1, batch_size=32)) for _ in range(2)]
+    assert set(found[0]["source"]) == {"same_1+same_2", "same_1+other", "same_2+other"}
+    pd.testing.assert_frame_equal(*found)
+
+
+def test_what_cannot_be_measured_is_refused():
+    world = {"toy": planted(num_items=60)}
+    one = Node(source="toy", modalities=("same_1",))
+    for nodes, message in (
+        ([one], "at least two nodes"),
+        ([one, Node(source="toy", modalities=("same_1", "other"))], "all of one modality or all of two"),
+        ([one, one], "same_1 is given twice"),
+        ([one, Node(source="toy", modalities=("none",))], "no such modality"),
+    ):
+        with pytest.raises(ParamsError, match=message):
+            measure(world, nodes, quick())
+    with pytest.raises(ParamsError, match="in more than one source"):
+        measure({**world, "twin": world["toy"]}, [one, Node(source="toy", modalities=("other",))], quick())
