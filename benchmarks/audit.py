@@ -33,6 +33,7 @@ from safetensors.numpy import save
 from mmn.data.files import version_of, write_bytes, write_json, write_parquet
 from mmn.orchestration import journal
 from mmn.orchestration.audit.audit import audit, audit_all
+from mmn.orchestration.audit.markdown import Pages
 from mmn.orchestration.audit.snapshot import open_snapshot
 from mmn.orchestration.code import PACKAGE, code_files
 from mmn.orchestration.dvc_pipeline import LOADER, code_version_from
@@ -45,6 +46,8 @@ def make_workspace(root: Path, num_models: int) -> None:
     (root / ".dvc").mkdir(parents=True)
     (root / ".dvc" / "config").write_text("")
     (root / "params.yaml").write_text("toy: {training: {epochs: 2}}\n")
+    (root / "raw" / "toy").mkdir(parents=True)
+    (root / "raw" / "toy" / "visits.csv").write_text("visit\n1\n")
     (root / "mmn").symlink_to(PACKAGE, target_is_directory=True)
     code = [_described(root, path) for path in code_files(MODULES)]
     stages: dict[str, Any] = {}
@@ -54,7 +57,8 @@ def make_workspace(root: Path, num_models: int) -> None:
         told = {"step": key, "inputs": {k: versions[k]["md5"] for k in inputs}, "params": {}}
         write(root / path, told)
         versions[key] = _described(root, path)
-        deps = sorted([*code, *(versions[k] for k in inputs)], key=lambda dep: dep["path"])
+        folder = [_described(root, "raw/toy")] if key.startswith("raw/") else []
+        deps = sorted([*code, *folder, *(versions[k] for k in inputs)], key=lambda dep: dep["path"])
         stages[key.replace("/", "-")] = {"cmd": f"mmn step {key}", "deps": deps, "outs": [versions[key]]}
 
     items = pa.table({"item": [str(i) for i in range(50)]})
@@ -155,6 +159,13 @@ def measure(root: Path, num_models: int, rounds: int) -> dict[str, tuple[float, 
     def plain_yaml() -> bool:
         return bool(yaml.load((root / "dvc.lock").read_text(), Loader=LOADER))
 
+    def pages() -> bool:
+        """What the definitions add when they are loaded."""
+        found = Pages(root)
+        return all(found.sources(key) for key in open_snapshot(root).entries if key.startswith("models/")) and bool(
+            found.readers("features/toy/m0")
+        )
+
     questions = {
         "mmn audit model (command)": command("model", model),
         "mmn audit model --verify (command)": command("model", model, "--verify"),
@@ -164,6 +175,7 @@ def measure(root: Path, num_models: int, rounds: int) -> dict[str, tuple[float, 
         "audit model, verify": in_process(model, verify=True),
         "audit all": in_process(""),
         "audit all, verify": in_process("", verify=True),
+        "pages of Dagster's UI, all models": pages,
         "PyYAML reads dvc.lock": plain_yaml,
     }
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in questions}

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -54,16 +55,16 @@ def sweep(folder: Path) -> int:
 
 
 def alive(pid: str) -> bool:
-    """Whether the process is there; what is no number is left alone."""
+    """Whether the process is there and can still write; what is no number is left alone.
+
+    A killed process whose parent never asks after it stays in the system's list as a zombie: it writes no more.
+    """
     if not pid.isdigit():
         return True
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        return psutil.Process(int(pid)).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        return True
-    return True
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -86,7 +86,8 @@ def pool(cohort: Cohort, task: Task, task_set: str, model: str, frame: pd.DataFr
 
 
 def validation_predictions(
-    trained: Trained | TrainedXGBoost, cohort: Cohort, embeddings: Mapping[str, Embeddings]) -> pd.DataFrame:
+    trained: Trained | TrainedXGBoost, cohort: Cohort, embeddings: Mapping[str, Embeddings]
+) -> pd.DataFrame:
     """Every member's predictions of its validation items, as training writes those of its test items."""
     rows = [cohort.rows(member.fold, "validation") for member in trained.members]
     items = cohort.items["item"].to_numpy()

@@ -425,8 +425,8 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 kind="missingness",
                 dataset=name,
                 out=f"artifacts/results/{name}/missingness",
-                description=f"{task} with {', '.join(removed)} missing in training for a reason or for none: who learns "
-                "from absence?",
+                description=f"{task} with {', '.join(removed)} missing in training for a reason or for none: "
+                "who learns from absence?",
                 deps=(cohort, *(embedding_of[m] for m in modalities)),
                 sections=(mode, f"{name}.training", f"{name}.missingness"),
                 modules=(

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 
 import pyarrow as pa
 import pytest
@@ -67,5 +69,9 @@ def test_what_a_killed_process_left_is_swept_and_a_living_ones_work_is_not(tmp_p
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / ".a.parquet.999999999.tmp").write_text("half")
     (tmp_path / f".b.parquet.{os.getpid()}.tmp").write_text("being written")
-    assert sweep(tmp_path) == 1
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as killed:
+        (tmp_path / f".c.parquet.{killed.pid}.tmp").write_text("half")
+        killed.kill()
+        os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, and not yet asked after: still in the list
+        assert sweep(tmp_path) == 2
     assert [p.name for p in tmp_path.rglob(".*.tmp")] == [f".b.parquet.{os.getpid()}.tmp"]

@@ -101,7 +101,9 @@ def test_a_lab_result_that_is_there_twice_counts_once_and_two_alike_of_their_own
     assert json.loads(pq.read_metadata(tmp_path / "b.parquet").metadata[b"mmn_left_out"])["labevent_id repeated"] == 6
     # Two specimens may give one value in one minute; and a table without the key says nothing of copies.
     for name, change in {
-        "alike": lambda f: pd.concat([f, sodium(f).iloc[:5].assign(labevent_id=["900001", "900002", "900003", "", ""])]),
+        "alike": lambda f: pd.concat(
+            [f, sodium(f).iloc[:5].assign(labevent_id=["900001", "900002", "900003", "", ""])]
+        ),
         "no key": lambda f: doubled(f).drop(columns="labevent_id"),
     }.items():
         _made(copy(world, tmp_path / name, LABS, change), tmp_path / "c.parquet", "labevents")

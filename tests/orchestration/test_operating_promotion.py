@@ -184,7 +184,7 @@ def test_predict_takes_the_current_model_by_its_name_and_says_which_names_there_
     for name in ("current:models/toy/both/multimodn", "current:toy/both/multimodn"):
         folder = named_current(toy.workspace, name)
         assert version_of(folder) == current and folder != toy.root / MODEL.out
-    with pytest.raises(MmnError, match="no version was promoted. Did you mean 'toy/both/multimodn'"):
+    with pytest.raises(MmnError, match=r"no version was promoted\. Did you mean 'toy/both/multimodn'"):
         named_current(toy.workspace, "current:toy/both/multimodm")
 
 

@@ -172,8 +172,8 @@ class _Scan:
         signal_of[list(wanted)] = list(wanted.values())
         units = sorted(set((one_unit or {}).values()))
         unit_of = np.zeros(len(signal_of), dtype=np.int32)
-        for itemid, unit in (one_unit or {}).items():
-            unit_of[itemid] = units.index(unit)
+        for item, unit in (one_unit or {}).items():
+            unit_of[item] = units.index(unit)
         parts = _PartsOfGroups(self.groups.of_item, spool.num_parts)
         clean = self.mode == "clean"
         columns = [*self.groups.keys, homes.key, "itemid", "time", "number", *["hadm_id"] * self.visit]

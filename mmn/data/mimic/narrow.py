@@ -68,8 +68,8 @@ SOURCES = {
 class Counts:
     """What the footer says. file: the raw file, relative to its folder; rows: of the raw table; numbers, no_number:
     itemid -> rows kept, and rows left out because they have no finite number; no_time: rows kept without a time; units:
-    itemid -> the units of its rows, "" for none; repeated: itemid -> rows left out because their key was there before. (The last two are empty where
-    the table was made before they were noted.)"""
+    itemid -> the units of its rows, "" for none; repeated: itemid -> rows left out because their key was
+    there before. (The last two are empty where the table was made before they were noted.)"""
 
     file: str
     rows: int

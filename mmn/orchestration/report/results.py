@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -132,8 +132,7 @@ def read_results(name: str, path: Callable[[str], Path], keys: Container[str]) -
     if (key := f"results/{name}/missingness") in keys:
         missingness = _read_table(path(key) / "missingness.parquet", MISSINGNESS_COLUMNS)
         removal = {
-            table: _read_table(path(key) / f"{table}.parquet", columns)
-            for table, columns in MISSINGNESS_TABLES.items()
+            table: _read_table(path(key) / f"{table}.parquet", columns) for table, columns in MISSINGNESS_TABLES.items()
         }
         missingness_card = read_json(path(key) / "card.json")
     scores = _read_table(folder / "scores.parquet", SCORE_COLUMNS)
@@ -200,7 +199,7 @@ def _read_table(path: Path, columns: Iterable[str]) -> pd.DataFrame:
     return frame
 
 
-def _read_tables(folder: Path, tables: dict[str, tuple[str, ...]]) -> dict[str, pd.DataFrame]:
+def _read_tables(folder: Path, tables: Mapping[str, tuple[str, ...]]) -> dict[str, pd.DataFrame]:
     """Those that there are: a data set with one modality has no orders."""
     there = {name: folder / f"{name}.parquet" for name in tables if (folder / f"{name}.parquet").exists()}
     return {name: _read_table(file, tables[name]) for name, file in there.items()}
