@@ -265,7 +265,7 @@ def measure(name: str, num_members: int, rounds: int, epochs: int) -> tuple[dict
             for count, training in trainings.items():
                 way = f"side by side, {count}"
                 clock(spent, way, lambda: training._epoch(np.ones(count, dtype=bool)), 1 / count)  # noqa: B023
-                clock(validating, way, training._validate, 1 / count)
+                clock(validating, way, training.validate, 1 / count)
             clock(spent, FLOOR, lambda: [floor() for _ in range(5)], num_batches / (5 * num_members))
     median = statistics.median
     return {k: median(v) for k, v in spent.items()}, {k: median(v) for k, v in validating.items()}

@@ -22,6 +22,9 @@ NUM_BINS = 10
 NONE, PLATT, ISOTONIC = "none", "platt", "isotonic"
 _EDGE = 1e-6  # log odds are taken no nearer to 0 and 1
 _SIMULATED = 200
+_NUMBERS = ("items_at_least", "mean_prediction", "observed", "brier", "ece", "ece_if_calibrated",
+            "intercept", "intercept_low", "intercept_high", "slope", "slope_low", "slope_high",
+            "brier_change", "brier_change_low", "brier_change_high")  # fmt: skip
 _Z = 1.959963984540054
 
 
@@ -147,7 +150,9 @@ def calibration_tables(cohort: Cohort, pooled: Pooled, pattern: np.ndarray) -> t
             y, q, subject = pooled.y[there], p[there], pooled.subject[there]
             rows.append({**about, **_summary(y, q, subject), **changes.get((name, way), {})})
             bins += [{**about, **entry} for entry in _bins(y, q)]
-    return pd.DataFrame(rows).astype({"withheld": "bool"}), pd.DataFrame(bins).drop(columns="withheld", errors="ignore")
+    # Where every group is withheld, the columns are there all the same.
+    table = pd.DataFrame(rows, columns=[*pooled.about, "recalibration", "group", "withheld", *_NUMBERS])
+    return table.astype({"withheld": "bool"}), pd.DataFrame(bins).drop(columns="withheld", errors="ignore")
 
 
 def _summary(y: np.ndarray, p: np.ndarray, subject: np.ndarray) -> dict[str, Any]:

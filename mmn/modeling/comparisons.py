@@ -31,13 +31,14 @@ from mmn.modeling.differences import (
     paired,
 )
 from mmn.modeling.floors import read_target
-from mmn.modeling.metrics import BINARY, REGRESSION, Metric, once
+from mmn.modeling.metrics import Metric, once
 from mmn.modeling.resampling import TestItems, mean_of_known, model_predictions, per_fold, subject_draws
 from mmn.modeling.scores import Predictions, Progress
+from mmn.modeling.selection import METRICS
 from mmn.modeling.settings import ComparisonSettings
 
 # The paper's metric, compared besides the first one of the task: its numbers stand in it.
-PAPERS_METRIC = {"binary": "bac", "regression": "mse_normalised"}
+PAPERS_METRIC = {"binary": "bac", "multiclass": "bac", "regression": "mse_normalised"}
 # In the target's unit, so that a margin is a share of the range of the training targets.
 _IN_UNIT = ("rmse", "mae")
 _PUBLISHED = re.compile(r"(\d*\.\d+)\s*±\s*(\d*\.\d+)")
@@ -90,23 +91,21 @@ def _of_task(
     target = read_target(cohort, task)
     folds = [TestItems(cohort, task, target, fold) for fold in range(cohort.num_folds)]
     pairs = list(_pairs(task, frames))
-    predicted = {
-        key: [
-            values[fold.labelled]
-            for fold, values in zip(
-                folds, model_predictions(cohort, folds, frames[key], f"{key[0]}/{key[1]}, {task.name}"), strict=True
-            )
-        ]
-        for key in dict.fromkeys(key for _, *pair in pairs for key in pair)
-    }
+    predicted = {}
+    for key in dict.fromkeys(key for _, *pair in pairs for key in pair):
+        every = model_predictions(cohort, task, folds, frames[key], f"{key[0]}/{key[1]}, {task.name}")
+        predicted[key] = [values[fold.labelled] for fold, values in zip(folds, every, strict=True)]
     sizes = cohort.folds.groupby(["fold", "split"]).size().unstack(fill_value=0)
     ratio = float((sizes["test"] / sizes["train"]).mean())
-    all_metrics = BINARY if task.kind == "binary" else REGRESSION
+    all_metrics = METRICS[task.kind]
     metrics = [metric for metric in all_metrics if metric is all_metrics[0] or metric.name == PAPERS_METRIC[task.kind]]
     measured: dict[tuple[Key, str, bytes], _Measured] = {}
     for question, first, second in pairs:
         # Items that both predict, so that a difference is never one of items.
-        both = [~np.isnan(one) & ~np.isnan(two) for one, two in zip(predicted[first], predicted[second], strict=True)]
+        both = [
+            ~np.isnan(np.column_stack([one, two])).any(axis=1)
+            for one, two in zip(predicted[first], predicted[second], strict=True)
+        ]
         which = b"".join(np.packbits(there).tobytes() for there in both)
         for key in (first, second):
             if (key, metrics[0].name, which) not in measured:

@@ -15,10 +15,11 @@ from mmn.data.cohort import Cohort, empty_baselines
 from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
 from mmn.modeling.checkpoint import Checkpoint
+from mmn.modeling.prediction_table import prediction_columns
 from mmn.modeling.scores import score
 from mmn.modeling.settings import TrainingSettings
 from mmn.modeling.train import train
-from mmn.modeling.trained import Trained, one_thread, prediction_columns
+from mmn.modeling.trained import Trained, one_thread
 
 Progress = Callable[[int, int], None]
 

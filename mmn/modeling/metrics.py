@@ -18,11 +18,12 @@ LEAST_ON_LOG_SCALE = 100.0
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """`better` is "higher" or "lower". compute(y, p, weights) -> (R,)."""
+    """`better` is "higher" or "lower". compute(y, p, weights) -> (R,). of_classes: p is (N, C), else (N,)."""
 
     name: str
     better: str
     compute: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    of_classes: bool = False
 
 
 def auroc(y: np.ndarray, p: np.ndarray, weights: np.ndarray) -> np.ndarray:

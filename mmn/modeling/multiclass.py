@@ -37,10 +37,10 @@ def brier(y: np.ndarray, p: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 MULTICLASS = (
-    Metric(name="macro_auroc", better="higher", compute=macro_auroc),
-    Metric(name="bac", better="higher", compute=balanced_accuracy),
-    Metric(name="accuracy", better="higher", compute=accuracy),
-    Metric(name="brier", better="lower", compute=brier),
+    Metric(name="macro_auroc", better="higher", compute=macro_auroc, of_classes=True),
+    Metric(name="bac", better="higher", compute=balanced_accuracy, of_classes=True),
+    Metric(name="accuracy", better="higher", compute=accuracy, of_classes=True),
+    Metric(name="brier", better="lower", compute=brier, of_classes=True),
 )
 
 

@@ -62,7 +62,7 @@ def pool(cohort: Cohort, task: Task, task_set: str, model: str, frame: pd.DataFr
     mine = frame[(frame["task"] == task.name) & (frame["step"] == task.read_step)]
     target = read_target(cohort, task)
     folds = [TestItems(cohort, task, target, fold) for fold in range(cohort.num_folds)]
-    predicted = model_predictions(cohort, folds, mine, f"{task_set}/{model}, {task.name}")
+    predicted = model_predictions(cohort, task, folds, mine, f"{task_set}/{model}, {task.name}")
     p = np.concatenate([values[fold.labelled] for fold, values in zip(folds, predicted, strict=True)])
     rows = np.concatenate([fold.rows for fold in folds])
     number = np.repeat(np.arange(len(folds)), [len(fold.rows) for fold in folds])

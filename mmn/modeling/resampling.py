@@ -15,6 +15,7 @@ from mmn.data.cohort import Cohort
 from mmn.data.dataset import Task
 from mmn.data.errors import ContractError
 from mmn.modeling.metrics import Metric
+from mmn.modeling.prediction_table import value_columns
 
 NUM_DRAWS = 1000
 # Numbers held at a time for the weights of the draws (64 MB).
@@ -58,20 +59,20 @@ def subject_draws(cohort: Cohort, folds: list[TestItems], seed: int) -> Draws:
 def per_fold(
     metric: Metric, parts: list[tuple[np.ndarray, np.ndarray, float]], weights: list[np.ndarray]
 ) -> np.ndarray:
-    """(draws, folds). Of predictions from several shuffles, (items, shuffles): the mean of the metric over them; a
+    """(draws, folds). Of predictions from several shuffles, along a last axis more: the mean of the metric over them; a
     bootstrap's draws take them in turn."""
     columns = []
     for (y, p, width), weight in zip(parts, weights, strict=True):
         scale = width if metric.name == "mse_normalised" else 1.0
-        if p.ndim == 1:
+        if p.ndim == 1 + metric.of_classes:
             columns.append(metric.compute(y / scale, p / scale, weight))
         elif len(weight) == 1:
-            each = np.stack([metric.compute(y / scale, one / scale, weight) for one in p.T], axis=1)
+            each = np.stack([metric.compute(y / scale, one / scale, weight) for one in np.moveaxis(p, -1, 0)], axis=1)
             columns.append(mean_of_known(each))
         else:
             values = np.empty(len(weight))
-            for turn, one in enumerate(p.T):
-                values[turn :: p.shape[1]] = metric.compute(y / scale, one / scale, weight[turn :: p.shape[1]])
+            for turn, one in enumerate(np.moveaxis(p, -1, 0)):
+                values[turn :: p.shape[-1]] = metric.compute(y / scale, one / scale, weight[turn :: p.shape[-1]])
             columns.append(values)
     return np.stack(columns, axis=1)
 
@@ -82,8 +83,10 @@ def mean_of_known(values: np.ndarray) -> np.ndarray:
     return np.divide(total, num, out=np.full(len(values), np.nan), where=num > 0)
 
 
-def model_predictions(cohort: Cohort, folds: list[TestItems], frame: pd.DataFrame, where: str) -> list[np.ndarray]:
-    """Per fold the predictions of its test items, NaN where there is none."""
+def model_predictions(
+    cohort: Cohort, task: Task, folds: list[TestItems], frame: pd.DataFrame, where: str
+) -> list[np.ndarray]:
+    """Per fold the predictions of its test items, (n,), or (n, C) of a multiclass task; NaN where there is none."""
     if frame.duplicated(["fold", "item"]).any():
         raise ContractError(
             f"{where}: an item is predicted more than once in a fold. Several seeds per fold are several models: "
@@ -92,9 +95,10 @@ def model_predictions(cohort: Cohort, folds: list[TestItems], frame: pd.DataFram
     items = cohort.items["item"].to_numpy()
     if len(unknown := set(frame["item"]) - set(items)):
         raise ContractError(f"{where}: {len(unknown)} predicted items are not in the cohort. Make the model again.")
-    by_fold = {fold: part.set_index("item")["prediction"] for fold, part in frame.groupby("fold")}
+    columns = value_columns(task)
+    by_fold = {fold: part.set_index("item")[columns] for fold, part in frame.groupby("fold")}
     return [
-        by_fold.get(number, pd.Series(dtype=float))
+        by_fold.get(number, frame.iloc[:0].set_index("item")[columns])
         .reindex(items[cohort.rows(number, "test")])
         .to_numpy(dtype=np.float64)
         for number in range(len(folds))

@@ -18,8 +18,9 @@ from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
 from mmn.modeling.differences import t_interval
 from mmn.modeling.floors import floor_predictions, read_target
-from mmn.modeling.metrics import BINARY, BY_UNIT, REGRESSION, once
+from mmn.modeling.metrics import BY_UNIT, once
 from mmn.modeling.resampling import TestItems, mean_of_known, model_predictions, per_fold, subject_draws
+from mmn.modeling.selection import METRICS
 
 Predictions = Mapping[tuple[str, str], pd.DataFrame]
 Progress = Callable[[int, int], None]
@@ -34,7 +35,8 @@ def score(
     seed: int = 0,
     alone: Mapping[str, Sequence[str]] | None = None,
 ) -> pd.DataFrame:
-    """One row per task, metric and model or floor; the first metric of a task (AUROC, RMSE) is its `primary` one.
+    """One row per task, metric and model or floor; the first metric of a task (AUROC, its mean over classes, RMSE) is
+    its `primary` one.
 
     predictions: (task set, model) -> the frame that training wrote (`item`, `fold`, `task`, `step`, `prediction`).
     embeddings: the floors' inputs. alone: task -> the modalities that are tried alone as its floors (those that its
@@ -57,7 +59,7 @@ def score(
         for (task_set, model), frame in predictions.items():
             mine = frame[(frame["task"] == task.name) & (frame["step"] == task.read_step)]
             if len(mine):
-                predicted = model_predictions(cohort, folds, mine, f"{task_set}/{model}, {task.name}")
+                predicted = model_predictions(cohort, task, folds, mine, f"{task_set}/{model}, {task.name}")
                 of_task.append(_rows(task, model, task_set, "model", folds, predicted, weigh))
         rows += _with_best_floor([row for group in of_task for row in group])
         progress(done + 1, len(tasks))
@@ -78,11 +80,11 @@ def estimate_with_interval(fold_values: np.ndarray) -> tuple[float, float, float
 def _rows(
     task: Task, model: str, task_set: str, kind: str, folds: list[TestItems], predicted: list[np.ndarray], weigh
 ) -> list[dict[str, Any]]:
-    metrics = BINARY if task.kind == "binary" else (*REGRESSION, *BY_UNIT.get(task.unit, ()))
+    metrics = (*METRICS[task.kind], *BY_UNIT.get(task.unit, ()))
     known, parts = [], []
     for fold, values in zip(folds, predicted, strict=True):
         p = values[fold.labelled]
-        known.append(~np.isnan(p) if p.ndim == 1 else ~np.isnan(p).any(axis=1))
+        known.append(~np.isnan(p).reshape(len(p), -1).any(axis=1))
         parts.append((fold.y[known[-1]], p[known[-1]], fold.range))
     weights = [once(len(y)) for y, _, _ in parts]
     plain = {m.name: per_fold(m, parts, weights)[0] for m in metrics}
@@ -123,7 +125,7 @@ def _rows(
 
 
 def _with_best_floor(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    better = {m.name: m.better for m in (*BINARY, *REGRESSION, *(m for found in BY_UNIT.values() for m in found))}
+    better = {m.name: m.better for found in (*METRICS.values(), *BY_UNIT.values()) for m in found}
     for row in rows:
         floors = [
             other["estimate"]

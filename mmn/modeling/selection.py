@@ -10,7 +10,7 @@ import pandas as pd
 from mmn.data.dataset import Task
 from mmn.modeling import metrics as m
 from mmn.modeling import multiclass
-from mmn.modeling.trained import probability_column
+from mmn.modeling.prediction_table import value_columns
 
 METRICS = {"binary": m.BINARY, "multiclass": multiclass.MULTICLASS, "regression": m.REGRESSION}
 
@@ -50,7 +50,7 @@ def metrics_of_test_items(
     target: of every item, by name, at the read step. predictions: as `Trained.predict` gives them.
     """
     at_read = predictions[(predictions["task"] == task.name) & (predictions["step"] == task.read_step)]
-    columns = [probability_column(c) for c in range(len(task.classes))] or "prediction"
+    columns = value_columns(task)
     values: dict[str, list[float | None]] = {}
     for k in range(num_members):
         mine = at_read[at_read["member"] == k]

@@ -161,7 +161,7 @@ class ComparisonSettings:
     level: float = 0.95
 
     def __post_init__(self) -> None:
-        known = {"auroc": 0.05, "bac": 0.05, "rmse": 0.02, "mse_normalised": 0.01}
+        known = {"auroc": 0.05, "macro_auroc": 0.05, "bac": 0.05, "rmse": 0.02, "mse_normalised": 0.01}
         if unknown := sorted(set(self.margin) - set(known)):
             raise ValueError(f"margin names {', '.join(unknown)}; the metrics compared are {', '.join(known)}.")
         for name, value in self.margin.items():

@@ -17,6 +17,8 @@ from mmn.data.cohort import Cohort
 from mmn.modeling.metrics import auroc, mean_absolute_error, mean_squared_error, root_mean_squared_error
 from mmn.modeling.pooled import ALL, PATTERN, Pooled, at_least, group_sizes, pool_patterns, withheld
 
+_NUMBERS = [f"{name}{end}" for name in ("estimate", "rest", "difference") for end in ("", "_low", "_high")]
+
 Compute = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -98,7 +100,8 @@ def by_subgroup(cohort: Cohort, pooled: Pooled, groups: pd.DataFrame) -> pd.Data
                 }
                 for metric in METRICS[pooled.task.kind]
             ]
-    table = pd.DataFrame(rows)
+    # Where every group is withheld, the columns are there all the same.
+    table = pd.DataFrame(rows, columns=list(dict.fromkeys([*rows[0], *_NUMBERS])) if rows else None)
     return table.astype({"items_at_least": "Int64"}) if len(table) else table
 
 

@@ -21,6 +21,7 @@ from mmn.data.errors import ContractError, ParamsError
 from mmn.modeling.architecture import Architecture, Model
 from mmn.modeling.batch import Batch, ModalityShape
 from mmn.modeling.inputs import Inputs, Member, Scaling, padded, scale_
+from mmn.modeling.prediction_table import prediction_columns
 from mmn.modeling.settings import TrainingSettings
 
 # Numbers of input gathered at a time, over all members, when predicting (16 MB), and the most items it may come to.
@@ -208,21 +209,6 @@ class Trained:
             t.name: every[t.name] if t.per_step else every[t.name][:, :, t.read_step : t.read_step + 1]
             for t in self.tasks
         }
-
-
-def prediction_columns(task: Task, predicted: np.ndarray) -> dict[str, np.ndarray]:
-    """What a table says of predictions in the target's unit, (n,), or (n, C) of a multiclass task: `prediction`, for
-    the latter the number of the most probable class, and `probability_0`, `probability_1`, ..."""
-    values = predicted.astype(np.float64)
-    if task.kind != "multiclass":
-        return {"prediction": values}
-    return {"prediction": values.argmax(axis=1).astype(np.float64)} | {
-        probability_column(c): values[:, c] for c in range(values.shape[1])
-    }
-
-
-def probability_column(number: int) -> str:
-    return f"probability_{number}"
 
 
 def nothing(items: np.ndarray, shape: ModalityShape) -> Embeddings:

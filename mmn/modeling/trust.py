@@ -28,7 +28,8 @@ def look_at_trust(
     progress: Progress = lambda done, total: None,
 ) -> dict[str, pd.DataFrame]:
     """The tables of TABLES, each with `task`, `task_set`, `model`; see `calibration_tables`, `decision_curve`,
-    `by_subgroup`. Those of probabilities are of binary tasks alone.
+    `by_subgroup`. Those of probabilities are of binary tasks alone; a multiclass
+    task has none of them.
 
     predictions: (task set, model) -> of test items, as training wrote them; validation: the same of validation items.
     read: the modalities that the model reads: their presence makes its patterns.
@@ -36,8 +37,7 @@ def look_at_trust(
     found: dict[str, list[pd.DataFrame]] = {name: [] for name in TABLES}
     for done, ((task_set, model), frame) in enumerate(predictions.items()):
         for task in tasks:
-            pooled = pool(cohort, task, task_set, model, frame)
-            if pooled is None:
+            if task.kind == "multiclass" or (pooled := pool(cohort, task, task_set, model, frame)) is None:
                 continue
             mine = {name: embeddings[name] for name in read[task_set, model]}
             groups = attributes(cohort, mine, task.read_step)

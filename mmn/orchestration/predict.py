@@ -17,6 +17,7 @@ from mmn.data.files import read_json, read_provenance, version_of, write_parquet
 from mmn.modeling import XGBOOST
 from mmn.modeling.interpret import read_states
 from mmn.modeling.multimodn import MultiModN
+from mmn.modeling.prediction_table import prediction_columns
 from mmn.modeling.storage import CARD, read_model
 from mmn.modeling.trained import Trained, one_thread
 
@@ -145,7 +146,7 @@ def _every_state(trained: Trained, embeddings: dict[str, Embeddings]) -> pd.Data
                 "number": number,
                 "step": np.array([step for step, _ in applications], dtype=np.int32)[at],
                 "modality": np.array([name for _, name in applications], dtype=object)[at],
-                "prediction": trained.to_unit(task, k, found[task.name][k])[rows, at].astype(np.float64),
+                **prediction_columns(task, trained.to_unit(task, k, found[task.name][k])[rows, at]),
             }
         )
         for task in trained.tasks

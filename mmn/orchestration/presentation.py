@@ -71,13 +71,16 @@ def _shape(step: Step, entry: Active) -> str:
     if step.kind == "model":
         tasks = [dataset.task(name) for name in step.options["tasks"]]
         read = ", ".join(step.options["modalities"])
-        return f"Reads {read}, in that order. Predicts P(1), or the target in its unit:\n\n{_tasks(tasks)}"
+        return f"Reads {read}, in that order. Predicts probabilities, or the target in its unit:\n\n{_tasks(tasks)}"
     return ""
+
+
+_PROBABILITIES = {"binary": "P(1)", "multiclass": "P of each class"}
 
 
 def _tasks(tasks: list[Task]) -> str:
     rows = [
-        f"| {t.name} | {t.kind} | {t.unit or ('P(1)' if t.kind == 'binary' else '')} | "
+        f"| {t.name} | {t.kind} | {t.unit or _PROBABILITIES.get(t.kind, '')} | "
         f"{'per step' if t.per_step else 'static'}, read after step {t.read_step} |"
         for t in tasks
     ]

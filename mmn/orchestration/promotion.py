@@ -196,21 +196,24 @@ def compare(
 ) -> list[Comparison]:
     """Raises MmnError where a task cannot be compared: too few items that both were tested on in the same fold."""
     from mmn.modeling.floors import read_target
-    from mmn.modeling.metrics import BINARY, REGRESSION, once
+    from mmn.modeling.metrics import once
+    from mmn.modeling.selection import METRICS
     from mmn.orchestration.report.compare import paired
 
     compared = []
     for task in tasks:
-        metric = (BINARY if task.kind == "binary" else REGRESSION)[0]
+        metric = METRICS[task.kind][0]
         labels = pd.Series(read_target(cohort, task), index=cohort.items["item"].to_numpy(), name="label")
-        both = pd.concat([_of_task(candidate, task, "new"), _of_task(current, task, "old")], axis=1, join="inner")
+        both = pd.concat([_of_task(frame, task, who) for who, frame in (("new", candidate), ("old", current))],
+                         axis=1, join="inner")  # fmt: skip
         both = both.join(labels, on="item").dropna()
         folds, new, old, items = [], [], [], 0
         for fold, part in both.groupby(level="fold"):
             if len(part) < settings.least_items:
                 continue
             y, weight = part["label"].to_numpy(), once(len(part))
-            values = [float(metric.compute(y, part[name].to_numpy(), weight)[0]) for name in ("new", "old")]
+            said = [part.filter(regex=f"^{who} ").to_numpy() for who in ("new", "old")]
+            values = [float(metric.compute(y, p if task.classes else p[:, 0], weight)[0]) for p in said]
             if all(map(math.isfinite, values)):
                 folds.append(int(fold))
                 new.append(values[0])
@@ -228,7 +231,7 @@ def compare(
         worse = sign * (np.asarray(old) - np.asarray(new))
         test = np.mean([len(cohort.rows(f, "test")) / max(len(cohort.rows(f, "train")), 1) for f in folds])
         interval = paired(list(worse), [0.0] * len(worse), float(test))
-        margin = settings.auroc_margin if task.kind == "binary" else settings.rmse_margin * float(np.mean(old))
+        margin = settings.rmse_margin * float(np.mean(old)) if task.kind == "regression" else settings.auroc_margin
         compared.append(
             Comparison(
                 task=task.name,
@@ -245,10 +248,14 @@ def compare(
     return compared
 
 
-def _of_task(predictions: pd.DataFrame, task: Task, name: str) -> pd.Series:
-    """By item and fold, after the step at which the task is read; the mean over members where several share a fold."""
+def _of_task(predictions: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
+    """By item and fold, after the step at which the task is read; the mean over members where several share a fold.
+    (name, number) -> one column, or one per class."""
+    from mmn.modeling.prediction_table import value_columns
+
     rows = predictions[(predictions["task"] == task.name) & (predictions["step"] == task.read_step)]
-    return rows.groupby(["item", "fold"])["prediction"].mean().rename(name)
+    values = rows.groupby(["item", "fold"])[[*np.atleast_1d(value_columns(task))]].mean()
+    return values.set_axis([f"{name} {number}" for number in range(values.shape[1])], axis=1)
 
 
 def _predictions(model: Artifact) -> pd.DataFrame:

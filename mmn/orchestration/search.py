@@ -13,6 +13,7 @@ from mmn.data.cohort import read_cohort
 from mmn.data.embeddings import read_embeddings
 from mmn.data.errors import ParamsError, StaleInputError
 from mmn.data.files import write_bytes, write_parquet
+from mmn.modeling.encoders import restricted
 from mmn.modeling.search import search as search_space
 from mmn.modeling.search import sweep
 from mmn.modeling.search_table import choose, curves
@@ -49,7 +50,7 @@ def search(
     files = [workspace.root / steps[key].out for key in step.deps[1:]]
     embeddings = dict(zip(options["modalities"], map(read_embeddings, files), strict=True))
     tasks = tuple(dataset.task(name) for name in options["tasks"])
-    base = training_settings(workspace.params, dataset, options["architecture"])
+    base = restricted(training_settings(workspace.params, dataset, options["architecture"]), tuple(embeddings))
     shared: dict[str, Any] = {
         "folder": workspace.root / ".mmn" / "search" / step.stage,
         "progress": progress,

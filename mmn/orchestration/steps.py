@@ -486,7 +486,8 @@ def check_params(params: Mapping[str, Any]) -> None:
         cohort_settings(dict(params), dataset)
         autoencoder_settings(dict(params), dataset)
         for architecture in MODELS:
-            training_settings(dict(params), dataset, architecture)
+            for modality in training_settings(dict(params), dataset, architecture).encoders:
+                check_known(modality, modalities, f"{name}.training.encoders")
         xgboost_settings(dict(params), dataset)
         missingness_training(dict(params), dataset)
         _check_removed(dataset, block, missingness_settings(dict(params), dataset).modalities)

@@ -197,9 +197,8 @@ def test_an_image_name_that_could_leave_the_folder_is_refused(raw, bad):
 def test_a_value_out_of_range_is_refused_with_its_count_and_key(raw):
     patients = pd.read_csv(raw / "hosp/patients.csv.gz", dtype="str")
     spoil(raw / "hosp/patients.csv.gz", lambda f: f.assign(anchor_age=f["anchor_age"].where(f.index > 1, "999")))
-    cohort = MIMIC_ICU.build_cohort(raw, IcuParams())
     with pytest.raises(ContractError, match=rf"anchor_age: 2 of 60 rows .* subject_id {patients['subject_id'][0]}"):
-        MIMIC_ICU.read_evidence(raw, "demographics", cohort, IcuParams())
+        MIMIC_ICU.build_cohort(raw, IcuParams())
 
 
 def test_stays_of_another_version_are_refused(raw):

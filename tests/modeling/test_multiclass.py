@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
@@ -11,9 +12,13 @@ from mmn.data.dataset import Task
 from mmn.data.errors import ContractError, ParamsError
 from mmn.modeling import multiclass
 from mmn.modeling.architecture import loss_terms, to_prediction
+from mmn.modeling.comparisons import compare
+from mmn.modeling.floors import SHUFFLED, floor_predictions
 from mmn.modeling.inputs import Member
 from mmn.modeling.metrics import once
 from mmn.modeling.multimodn import MultiModN
+from mmn.modeling.scores import score
+from mmn.modeling.settings import ComparisonSettings
 from mmn.modeling.storage import read_model, write_model
 from mmn.modeling.train import train
 from tests.modeling.worlds import GRADE, LEVEL, SICK, make_batch, make_world, quick, rngs, shapes_for
@@ -129,3 +134,69 @@ def test_a_class_that_no_training_item_has_is_said_and_other_targets_are_refused
         Task(name="x", number=None, kind="multiclass", description="")
     with pytest.raises(ParamsError, match="this one is binary"):
         Task(name="x", number=None, kind="binary", description="", classes=("a", "b"))
+
+
+@pytest.fixture(scope="module")
+def scored():
+    """A planted world of three classes, two of its models, and the table of scores."""
+    cohort, embeddings = make_world(num_items=180, present_rate=0.95)
+    embeddings["b"].values[0, :, 0, 0] += 8 * cohort.targets["grade"]
+    how = quick(epochs=15, learning_rate=5e-3, state=12)
+    predictions = {
+        ("grade", name): train(cohort, embeddings, (GRADE,), name, how).predictions
+        for name in ("multimodn", "p_fusion")
+    }
+    return (
+        cohort,
+        embeddings,
+        predictions,
+        score(cohort, (GRADE,), predictions, embeddings, alone={"grade": ["a", "b"]}),
+    )
+
+
+def test_scores_are_scikit_learns_fold_by_fold(scored):
+    cohort, _, predictions, table = scored
+    row = table[(table["model"] == "multimodn") & (table["metric"] == "macro_auroc")].iloc[0]
+    assert row["primary"]
+    frame = predictions["grade", "multimodn"]
+    labels = dict(zip(cohort.items["item"], cohort.targets["grade"], strict=True))
+    for fold, value in enumerate(row["fold_values"]):
+        mine = frame[(frame["fold"] == fold) & (frame["step"] == GRADE.read_step)]
+        y = mine["item"].map(labels).to_numpy()
+        known = ~np.isnan(y)
+        expected = roc_auc_score(y[known], mine[PROBABILITIES][known], multi_class="ovr", average="macro")
+        assert value == pytest.approx(expected, abs=1e-12)
+
+
+def test_floors_of_three_classes_know_what_they_were_fitted_on(scored):
+    table = scored[-1]
+    floors = table[(table["kind"] == "floor") & (table["metric"] == "macro_auroc")].set_index("model")["estimate"]
+    assert floors["training shares"] == pytest.approx(0.5, abs=1e-12), "the same for every item"
+    assert floors["b alone"] > 0.8 > floors["a alone"], "the classes were planted in b"
+    assert abs(floors[SHUFFLED] - 0.5) < 0.1
+    models = table[(table["kind"] == "model") & (table["metric"] == "macro_auroc")]
+    assert models["best_floor"].eq(floors.max()).all()
+
+
+def test_the_probabilities_of_every_floor_sum_to_one(scored):
+    cohort, embeddings, *_ = scored
+    for name, folds in floor_predictions(cohort, GRADE, embeddings, ("a", "b")).items():
+        for found in folds:
+            assert found.shape[1] == 3 and (found >= 0).all(), name
+            np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-9, err_msg=name)
+
+
+def test_two_models_of_three_classes_are_compared(scored):
+    cohort, _, predictions, table = scored
+    compared = compare(cohort, (GRADE,), predictions, ComparisonSettings())
+    row = compared[compared["metric"] == "macro_auroc"].iloc[0]
+    models = table[(table["metric"] == "macro_auroc") & (table["kind"] == "model")]
+    first, second = models.set_index("model").loc[["multimodn", "p_fusion"], "estimate"]
+    assert abs(row["difference"]) == pytest.approx(abs(first - second), abs=1e-12)
+
+
+def test_a_baseline_of_one_number_is_refused(scored):
+    cohort, embeddings, *_ = scored
+    one = {"item": cohort.items["item"][:1], "task": "grade", "baseline": "guess", "fold": -1, "prediction": 1.0}
+    with pytest.raises(ContractError, match="one per class"):
+        floor_predictions(dataclasses.replace(cohort, baselines=pd.DataFrame(one)), GRADE, embeddings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmn.modeling.encoders import restricted
 from mmn.modeling.missingness import missingness_experiment
 from mmn.modeling.missingness_plan import driver_of
 from mmn.modeling.missingness_tables import differences_of, fold_ratio, summarise
@@ -22,7 +23,7 @@ def run(job: Job) -> Work:
         embeddings,
         dataset.task(options["task"]),
         removed,
-        missingness_training(params, dataset),
+        {model: restricted(s, tuple(embeddings)) for model, s in missingness_training(params, dataset).items()},
         settings,
         progress=job.progress,
         checkpoint=job.checkpoint,

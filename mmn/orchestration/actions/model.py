@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from mmn.modeling.encoders import restricted
 from mmn.modeling.storage import write_model
 from mmn.modeling.train import train
 from mmn.orchestration.actions.model_inputs import notes_of, read_model_inputs
@@ -20,7 +21,7 @@ def run(job: Job) -> Work:
         embeddings,
         tuple(dataset.task(name) for name in options["tasks"]),
         options["architecture"],
-        training_settings(job.workspace.params, dataset, options["architecture"]),
+        restricted(training_settings(job.workspace.params, dataset, options["architecture"]), tuple(embeddings)),
         progress=job.progress,
         checkpoint=job.checkpoint(options["architecture"]),
     )

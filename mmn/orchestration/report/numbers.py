@@ -29,7 +29,7 @@ METRICS = {
     "mae_log10": Metric("MAE of log10", False),
     "mse_normalised": Metric("normalised MSE", False),
 }
-PAPERS_METRIC = {"binary": "bac", "regression": "mse_normalised"}
+PAPERS_METRIC = {"binary": "bac", "multiclass": "bac", "regression": "mse_normalised"}
 MODEL_NAMES = {
     "multimodn": "MultiModN",
     "p_fusion": "P-Fusion",
