@@ -17,6 +17,13 @@ DATASETS: dict[str, str] = {
     "mimic_haim": "mmn.data.haim:MIMIC_HAIM",
     "edu": "mmn.data.edu:EDU",
     "weather2k": "mmn.data.weather2k:WEATHER2K",
+    "avmnist": "mmn.data.multibench.avmnist:AVMNIST",
+    "ur_funny": "mmn.data.multibench.ur_funny:UR_FUNNY",
+    "mosei": "mmn.data.multibench.mosei:MOSEI",
+    "mimic_iii": "mmn.data.multibench.mimic_iii:MIMIC_III",
+    "enrico": "mmn.data.multibench.enrico:ENRICO",
+    "gentle_push": "mmn.data.multibench.gentle_push:GENTLE_PUSH",
+    "vision_touch": "mmn.data.multibench.vision_touch:VISION_TOUCH",
 }
 
 

@@ -1,4 +1,5 @@
-"""Scalers see training rows only. They ignore NaN when fitted, and fill it with 0 after scaling."""
+"""Scalers see training rows only. What is unknown is ignored when they are fitted, and holds the training mean after
+scaling, whichever the scaler: a value that says neither high nor low. Models and autoencoders do as `Scaler` does."""
 
 from __future__ import annotations
 
@@ -12,17 +13,21 @@ ScalerKind = Literal["standard", "minmax"]
 
 @dataclass(frozen=True)
 class Scaler:
-    """y = (x - shift) / scale, with shift and scale of shape (D,). A constant dimension becomes 0."""
+    """y = (x - shift) / scale, clipped to [0, 1] if `clip`; all of shape (D,). A constant dimension becomes 0.
+
+    mean: that of the known training elements after scaling; 0 but for rounding with "standard".
+    """
 
     shift: np.ndarray
     scale: np.ndarray
     clip: bool
+    mean: np.ndarray
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """x: (..., D). NaN becomes 0 after scaling: the training mean (standard) or minimum (minmax)."""
-        y = (x - self.shift) / self.scale
+        """x: (..., D). float32; NaN becomes the training mean: 0 exactly with "standard", `mean` with "minmax"."""
+        y = _scaled(x, self.shift, self.scale, self.clip)
         if self.clip:
-            y = np.clip(y, 0.0, 1.0)
+            y = np.where(np.isnan(y), self.mean, y)
         return np.nan_to_num(y, nan=0.0).astype(np.float32)
 
 
@@ -31,6 +36,7 @@ def fit_scaler(rows: np.ndarray, kind: ScalerKind) -> Scaler:
     rows = rows.astype(np.float64)
     known = ~np.isnan(rows)
     num = np.maximum(known.sum(axis=0), 1)
+    clip = kind == "minmax"
     if kind == "standard":
         shift = np.where(known, rows, 0).sum(axis=0) / num
         scale = np.sqrt(np.where(known, (rows - shift) ** 2, 0).sum(axis=0) / num)
@@ -41,4 +47,12 @@ def fit_scaler(rows: np.ndarray, kind: ScalerKind) -> Scaler:
         scale = np.where(known.any(axis=0), top - shift, 0.0)
     constant = scale <= 1e-12
     # A large scale sends a constant dimension, and whatever differs from it at test time, to 0.
-    return Scaler(shift=shift, scale=np.where(constant, 1e12, scale), clip=kind == "minmax")
+    scale = np.where(constant, 1e12, scale)
+    # Of the float32 values that the scaler gives.
+    scaled = np.nan_to_num(_scaled(rows, shift, scale, clip), nan=0.0).astype(np.float32)
+    return Scaler(shift=shift, scale=scale, clip=clip, mean=scaled.sum(axis=0, dtype=np.float64) / num)
+
+
+def _scaled(x: np.ndarray, shift: np.ndarray, scale: np.ndarray, clip: bool) -> np.ndarray:
+    y = (x - shift) / scale
+    return np.clip(y, 0.0, 1.0) if clip else y

@@ -234,7 +234,7 @@ def _fold_card(stack: Stack, best_KP: torch.Tensor, member: int, epoch: int, row
     digest = hashlib.sha256()
     for weight, bias in stack.own_parameters(best_KP[member], member):
         digest.update(torch.cat([weight.flatten(), bias]).numpy().tobytes())
-    digest.update(scaler.shift.tobytes() + scaler.scale.tobytes())
+    digest.update(scaler.shift.tobytes() + scaler.scale.tobytes() + scaler.mean.tobytes())
     card: dict[str, Any] = {"fold": fold, "best epoch": epoch, "sha256": digest.hexdigest()}
     for side, positions in (("train", rows.train[fold]), ("validation", rows.validation[fold])):
         error, spread, num = stack.squared_errors(best_KP[member : member + 1], [member], [positions])[0].tolist()

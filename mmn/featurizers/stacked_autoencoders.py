@@ -48,13 +48,10 @@ class Modality:
         versions, self.num_rows, self.width = rows.tables.shape
         self.table = torch.from_numpy(rows.tables.reshape(-1, self.width)).clone()
         self.offset_F1 = torch.tensor([f * self.num_rows if versions > 1 else 0 for f in range(num_folds)])[:, None]
-        shift, scale = (np.stack([getattr(s, part) for s in rows.scalers]) for part in ("shift", "scale"))
-        self.shift_F1D = torch.from_numpy(shift.astype(np.float32))[:, None].clone()
-        self.scale_F1D = torch.from_numpy(scale.astype(np.float32))[:, None].clone()
-        self.mean_F1D = torch.zeros_like(self.shift_F1D)
-        for f, train in enumerate(rows.train):
-            x, known = self.gather(torch.from_numpy(train)[None], slice(f, f + 1))
-            self.mean_F1D[f] = (x.double() * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
+        shift, scale, mean = (np.stack([getattr(s, part) for s in rows.scalers]) for part in ("shift", "scale", "mean"))
+        self.shift_F1D, self.scale_F1D, self.mean_F1D = (
+            torch.from_numpy(part.astype(np.float32))[:, None].clone() for part in (shift, scale, mean)
+        )
 
     def gather(self, rows_FB: Tensor, folds: slice | Tensor) -> tuple[Tensor, Tensor]:
         """The rows scaled to [0, 1], the training mean where unknown (F, B, D); and what is known."""

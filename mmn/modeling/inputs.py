@@ -102,11 +102,8 @@ def fit_scaling(
             if channels:
                 shown = shown.reshape(len(shown), channels, -1).swapaxes(1, 2).reshape(-1, channels)
             scaler = fit_scaler(shown, kind)
-            # The scaler gives 0 for what is not known: it adds nothing here.
-            num_known = np.maximum((~np.isnan(shown)).sum(axis=0), 1)
-            mean = scaler(shown).sum(axis=0, dtype=np.float64) / num_known
             places = embeddings.width // channels if channels else 1
-            shift, scale, mean = (np.repeat(part, places) for part in (scaler.shift, scaler.scale, mean))
+            shift, scale, mean = (np.repeat(part, places) for part in (scaler.shift, scaler.scale, scaler.mean))
             fitted[key] = (shift, scale, mean, bool(len(shown)))
         per_member.append(fitted[key])
     shift, scale, mean, trained = (np.stack(parts) for parts in zip(*per_member, strict=True))

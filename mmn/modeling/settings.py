@@ -37,7 +37,8 @@ class TrainingSettings:
         width of latents, width of a head, heads of the encoder's and the pairs' cross-attention and of self-attention,
         blocks per pair. pairs_of_absent: what stands for pairs with an absent modality: zeros, or the mean of the
         others. encoder_groups, pair_groups: modality (pair: "a+b", in alphabetical order) -> number of the encoder
-        (block) that it shares; all share 0.
+        (block) that it shares; all share 0. without: an ablation: no modality marks, no encoder (pairs read tokens), no
+        pairs (the heads read all latents).
     """
 
     epochs: int = 100
@@ -77,6 +78,7 @@ class TrainingSettings:
     pairs_of_absent: Literal["zero", "mean"] = "zero"
     encoder_groups: Mapping[str, int] = field(default_factory=dict)
     pair_groups: Mapping[str, int] = field(default_factory=dict)
+    without: Literal["nothing", "marks", "encoder", "pairs"] = "nothing"
     dtype: Literal["float32", "float64"] = "float32"
     device: str = "auto"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from mmn.data.errors import ContractError
 from mmn.data.files import read_json, write_bytes, write_json, write_parquet
 from mmn.modeling import MODELS, load_model
 from mmn.modeling.batch import ModalityShape
+from mmn.modeling.highmmt.network import HighMMT
+from mmn.modeling.highmmt.serialise import Declared
 from mmn.modeling.inputs import Member, Scaling
 from mmn.modeling.modularity import modularity
 from mmn.modeling.multimodn import MultiModN
@@ -71,7 +74,10 @@ def read_model(folder: Path) -> Trained:
         ModalityShape(name=m["name"], width=m["width"], num_steps=m["num_steps"]) for m in card["modalities"]
     )
     members = tuple(Member(fold=m["fold"], seed=m["seed"], label=m["label"]) for m in card["members"])
-    model = architecture.build(shapes, tasks, card["num_steps"], settings, [m.rng("initial values") for m in members])
+    build = architecture.build
+    if "declared" in card:
+        build = partial(HighMMT, declared=[Declared.of_card(one) for one in card["declared"]])
+    model = build(shapes, tasks, card["num_steps"], settings, [m.rng("initial values") for m in members])
     model.to(getattr(torch, settings.dtype))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     try:
@@ -114,6 +120,12 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise ContractError(f"{path}: not a whole safetensors file ({error}). Make the model again.") from error
 
 
+def _told_of(trained: Trained) -> tuple[Declared, ...]:
+    """All modalities that a HighMMT is told of, where it shares its parts with models of others."""
+    model = trained.model
+    return model.serialiser.declared if isinstance(model, HighMMT) and model.shares else ()
+
+
 def _modularity(trained: Trained) -> dict[str, Any]:
     """The score and what each modality adds to it."""
     found = modularity(trained)
@@ -143,6 +155,7 @@ def _card(trained: Trained, featurizers: Mapping[str, Any]) -> dict[str, Any]:
         ],
         "metrics": trained.metrics,
         **({"modularity": _modularity(trained)} if isinstance(trained.model, MultiModN) else {}),
+        **({"declared": [one.to_card() for one in told]} if (told := _told_of(trained)) else {}),
         "notes": list(trained.notes),
         "published_behaviour": [
             f"{name}={value}"

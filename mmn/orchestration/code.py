@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def code_files(modules: tuple[str, ...], tables: tuple[str, ...] = ()) -> tuple[
 def _imports(module: str) -> tuple[str, ...]:
     file = _file(module)
     found: list[str] = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    for node in _statements(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
@@ -50,11 +51,23 @@ def _imports(module: str) -> tuple[str, ...]:
     return tuple(sorted({name for name in found if name.startswith("mmn.") and _exists(name)}))
 
 
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All of them, nested ones too, and no expression: an import is a statement, and expressions are most of a tree."""
+    waiting: list[ast.AST] = [*tree.body]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting.extend(getattr(node, part, ()))
+
+
+@cache
 def _exists(module: str) -> bool:
     base = PACKAGE.joinpath(*module.split(".")[1:])
     return base.with_suffix(".py").is_file() or (base / "__init__.py").is_file()
 
 
+@cache
 def _file(module: str) -> Path:
     base = PACKAGE.joinpath(*module.split(".")[1:])
     return base.with_suffix(".py") if base.with_suffix(".py").is_file() else base / "__init__.py"

@@ -44,6 +44,7 @@ def generate_worlds(workspace: Workspace, size: str, console: Console) -> None:
     for path in (workspace.root / "raw").glob(".*.tmp"):
         if not alive(path.name.split(".")[-2]):
             shutil.rmtree(path)  # half a world, left by a killed run
+    yours: list[str] = []
     for name in dict.fromkeys(load_dataset(key).raw for key in DATASETS):
         raw = workspace.raw(name)
         if raw.exists():
@@ -53,12 +54,16 @@ def generate_worlds(workspace: Workspace, size: str, console: Console) -> None:
             continue
         makers = [d.generate for d in map(load_dataset, DATASETS) if d.raw == name and d.generate]
         if not makers:
-            console.print(f"raw/{name}: has no generator; give your own files with `mmn run --raw {name}=PATH`.")
+            yours.append(name)
             continue
         started = time.monotonic()
         with console.status(f"raw/{name}: generating …"), atomic_path(raw) as temporary:
             makers[0](temporary, size, SEED)
         console.print(f"raw/{name}: generated world ({size}) written in {time.monotonic() - started:.0f} s.")
+    if yours:
+        console.print(
+            f"With your own files only (`mmn run --raw NAME=PATH`): {', '.join(yours)}.", highlight=False, markup=False
+        )
 
 
 def generate_world(name: str, folder: Path, size: str, seed: int, form: str) -> None:

@@ -23,11 +23,15 @@ def examine(workspace: Workspace, raw: Mapping[str, Path]) -> bool:
         name: workspace.raw(name) for name in dict.fromkeys(load_dataset(key).raw for key in DATASETS)
     }
     active: dict[str, Active] = {}
+    unlinked: dict[str, None] = {}
     for key in DATASETS:
         dataset = load_dataset(key)
         if dataset.raw not in folders:
             continue
         folder = folders[dataset.raw].expanduser()
+        if not raw and not folder.exists() and not folder.is_symlink():
+            unlinked[dataset.raw] = None
+            continue
         console.rule(f"{key}: {dataset.title}", align="left")
         if not folder.is_dir():
             console.print(f"{folder}: no such folder. Next: mmn doctor --raw {dataset.raw}=PATH", highlight=False)
@@ -54,6 +58,11 @@ def examine(workspace: Workspace, raw: Mapping[str, Path]) -> bool:
                     highlight=False,
                 )
     console.rule()
+    if unlinked:
+        console.print(
+            f"not linked: {', '.join(unlinked)}. To look at files of yours: `mmn doctor --raw NAME=PATH`.",
+            highlight=False, markup=False,
+        )  # fmt: skip
     if not active:
         console.print("No data set can be walked with these files.")
         return False

@@ -25,6 +25,14 @@ KINDS = {
     "trust": {"results", "parquet"}, "report": {"html"},
 }  # fmt: skip
 EMBEDDINGS = ("features", "autoencoder")
+# Of an embedding table (`mmn/data/embeddings.py`).
+COLUMNS = {
+    "fold": "The fold on whose training rows it was fitted; 0 is the first.",
+    "item": "What one prediction is about, in the cohort's order.",
+    "step": "0 is the first.",
+    "embedding": "Null where the modality is absent.",
+    "set_aside": "Why a part of the item's evidence was left out; null where none was.",
+}
 NOTHING_YET = "Nothing is recorded yet."
 _ROWS = 100
 
@@ -118,7 +126,7 @@ def made_metadata(workspace: Workspace, step: Step) -> dict[str, Any]:
     path = workspace.root / step.out
     told: dict[str, Any] = {"file": dg.MetadataValue.path(str(path))}
     if path.suffix == ".parquet":
-        told |= _of_parquet(path)
+        told |= _of_parquet(path, COLUMNS if step.kind in EMBEDDINGS else {})
     elif step.kind == "cohort":
         told |= _of_cohort(path)
     elif step.kind == "model":
@@ -143,11 +151,13 @@ def lineage_metadata(workspace: Workspace, step: Step, version: str) -> dict[str
     return told
 
 
-def _of_parquet(path: Path) -> dict[str, Any]:
+def _of_parquet(path: Path, described: Mapping[str, str]) -> dict[str, Any]:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path)
-    columns = [dg.TableColumn(name=f.name, type=str(f.type)) for f in file.schema_arrow]
+    columns = [
+        dg.TableColumn(name=f.name, type=str(f.type), description=described.get(f.name)) for f in file.schema_arrow
+    ]
     return {
         "dagster/row_count": file.metadata.num_rows,
         "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns=columns)),

@@ -20,20 +20,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from mmn.data import DATASETS, load_dataset
 from mmn.data.errors import MmnError
-from mmn.data.files import alive, read_json, sweep
+from mmn.data.files import read_json, sweep
 from mmn.orchestration.dvc_pipeline import ensure_dvc, read_lock, why_stale, write_stages
 from mmn.orchestration.steps import Step, active_datasets, build_steps, check_params, refuse_unusable
 from mmn.orchestration.workspace import Workspace
 
-PID_TAG = "mmn/pid"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """why: step -> the reason it must run. maybe: what follows from those, and runs if their bytes change."""
+    """why: step -> the reason it must run. maybe: the same of what follows from those, and runs if bytes change."""
 
     why: dict[str, str]
-    maybe: tuple[str, ...]
+    maybe: dict[str, str]
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -46,19 +44,19 @@ def make_plan(workspace: Workspace, steps: Mapping[str, Step], targets: Sequence
     lock = read_lock(workspace)
     why: dict[str, str] = {}
     touched: set[str] = set()
-    maybe = []
+    maybe: dict[str, str] = {}
     for step in steps.values():
         if step.key not in wanted:
             continue
-        follows = any(dep in touched for dep in step.deps)
+        follows = [dep for dep in step.deps if dep in touched]
         reason = why_stale(workspace, step, steps, lock)
         if follows:
-            maybe.append(step.key)
+            maybe[step.key] = reason or f"{follows[0]} may change"
         elif reason is not None:
             why[step.key] = reason
         if follows or reason is not None:
             touched.add(step.key)
-    return Plan(why=why, maybe=tuple(maybe))
+    return Plan(why=why, maybe=maybe)
 
 
 def run(
@@ -92,10 +90,11 @@ def run(
         if not dry_run:
             _tell_dagster(workspace, steps)
         return True
-    for key, reason in list(plan.why.items())[:12]:
-        console.print(f"  {key}: {reason}", highlight=False, markup=False)
-    if len(plan.why) > 12:
-        console.print(f"  … and {len(plan.why) - 12} more")
+    told = [f"  {key}: {reason}" for key, reason in (plan.why | plan.maybe if dry_run else plan.why).items()]
+    for line in told if dry_run else told[:12]:
+        console.print(line, highlight=False, markup=False)
+    if len(told) > 12 and not dry_run:
+        console.print(f"  … and {len(told) - 12} more")
     console.print(f"{len(plan.why)} steps to run, {len(plan.maybe)} that follow from them, of {len(steps)}.")
     if dry_run:
         return False
@@ -138,6 +137,7 @@ def _materialise(keys: Sequence[str]) -> bool:
     import dagster as dg
 
     from mmn.orchestration import definitions
+    from mmn.orchestration.launcher import PID_TAG, here
 
     with (
         dg.DagsterInstance.get() as instance,
@@ -145,7 +145,7 @@ def _materialise(keys: Sequence[str]) -> bool:
             dg.reconstructable(definitions.road_job),
             instance=instance,
             asset_selection=[definitions.asset_key(key) for key in keys],
-            tags={definitions.ONLY_STALE_TAG: "true", PID_TAG: str(os.getpid())},
+            tags={definitions.ONLY_STALE_TAG: "true", PID_TAG: str(os.getpid()), **here()},
         ) as result,
     ):
         return result.success
@@ -177,12 +177,11 @@ def quiet(log: Path, console: Console) -> Iterator[None]:
 def _tell_dagster(workspace: Workspace, steps: Mapping[str, Step]) -> None:
     import dagster as dg
 
+    from mmn.orchestration.launcher import fail_lost_runs
     from mmn.orchestration.sync import sync
 
     with dg.DagsterInstance.get() as instance:
-        for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-            if PID_TAG in run.tags and not alive(run.tags[PID_TAG]):
-                instance.report_run_failed(run, "Its process is gone; `mmn run` goes on from what it finished.")
+        fail_lost_runs(instance)
         sync(instance, workspace, steps)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
+from mmn.data import DATASETS
 from mmn.data.dataset import Dataset
 from mmn.data.errors import ParamsError
 from mmn.featurizers import load_featurizer
 from mmn.featurizers.autoencoder import AutoencoderParams
 from mmn.modeling import LEARNERS, XGBOOST
+from mmn.modeling.highmmt.settings import HighMMTSettings
 from mmn.modeling.missingness_settings import REMOVAL_MODELS, MissingnessSettings
 from mmn.modeling.settings import (
     ComparisonSettings,
@@ -19,6 +22,8 @@ from mmn.modeling.settings import (
 )
 from mmn.modeling.xgboost_settings import XGBoostSettings
 from mmn.orchestration.params import FILE, check_known, resolve, section
+
+HIGHMMT = "highmmt"
 
 
 def mode_of(params: dict[str, Any], dataset: Dataset) -> str:
@@ -103,6 +108,23 @@ def missingness_training(params: dict[str, Any], dataset: Dataset) -> dict[str, 
 def interpretability_settings(params: dict[str, Any], dataset: Dataset) -> InterpretabilitySettings:
     where = f"{dataset.name}.interpretability"
     return resolve(InterpretabilitySettings(), section(params, where), where)
+
+
+def highmmt_settings(params: Mapping[str, Any]) -> HighMMTSettings:
+    """Raises ParamsError for data sets, or batch sizes of data sets, that there are not."""
+    settings = resolve(HighMMTSettings(), section(dict(params), HIGHMMT), HIGHMMT)
+    for where, names in (("datasets", settings.datasets), ("batch_sizes", settings.batch_sizes)):
+        for name in names:
+            check_known(name, DATASETS, f"{HIGHMMT}.{where}")
+    return settings
+
+
+def highmmt_training(params: Mapping[str, Any], phase: Literal["training", "measuring", "tuning"]) -> TrainingSettings:
+    """`training`, with what the phase changes. Weight and group settings belong to the analysis itself."""
+    chosen = highmmt_settings(params)
+    settings = resolve(TrainingSettings(), dict(chosen.training), f"{HIGHMMT}.training")
+    own = {"training": {}, "measuring": chosen.measuring, "tuning": chosen.tuning}[phase]
+    return resolve(settings, dict(own), f"{HIGHMMT}.{phase}")
 
 
 def subsets_settings(params: dict[str, Any], dataset: Dataset) -> SubsetsSettings:

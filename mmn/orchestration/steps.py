@@ -6,7 +6,6 @@ A step's key is its path under `artifacts/`; a DVC stage's name is the key with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,104 +15,15 @@ from mmn.data.errors import ParamsError, RawFileError
 from mmn.featurizers import FEATURIZERS
 from mmn.modeling import BY_DEFAULT, COMPRESSED, LEARNERS, MODELS, SINGLE_TASK, XGBOOST
 from mmn.orchestration.params import check_known, section
+from mmn.orchestration.settings import HIGHMMT, highmmt_settings, highmmt_training
+from mmn.orchestration.step import Active, Need, Step
+from mmn.orchestration.steps_highmmt import highmmt_steps
 from mmn.orchestration.workspace import Workspace
 
 DATASET_SECTIONS = (
     "mode", "modalities", "forced", "architectures", "cohort", "features", "autoencoder", "training", "missingness",
     "interpretability", "subsets", "comparison",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Need:
-    """What a step needs of the machine it lands on; each engine is told in its own words."""
-
-    gpus: int = 0
-    cpus: int = 1
-    mem_gb: int = 4
-    minutes: int = 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One arrow of the road.
-
-    kind: what it makes. action: the module of `mmn.orchestration.actions` that walks it, "" = the kind's. out: the
-    path it writes, below the workspace's root. deps: keys of the steps it reads. raw: the raw folder it reads, if any.
-    sections: dotted paths in `params.yaml`. modules: the modules whose code (and whatever of this package they import)
-    decides the result. tables: modules that are read for their values (tasks, defaults) alone.
-    options: what the work function is told (modality, task set, architecture).
-    """
-
-    key: str
-    kind: str
-    dataset: str
-    out: str
-    description: str
-    deps: tuple[str, ...] = ()
-    raw: str | None = None
-    sections: tuple[str, ...] = ()
-    modules: tuple[str, ...] = ()
-    tables: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    need: Need = Need()
-    action: str = ""
-
-    @property
-    def stage(self) -> str:
-        return self.key.replace("/", "-")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Active:
-    """A data set whose raw files are here, and what of it can be walked.
-
-    chosen: the modalities that `params.yaml` names, None for the data set's default ones. forced: modalities that are
-    read even for the tasks whose labels they define. mode: "" is the data set's default one. architectures: what is
-    trained. removed: the modalities that the missingness experiment takes away, () for the data set's one.
-    """
-
-    dataset: Dataset
-    inspection: Inspection
-    chosen: tuple[str, ...] | None = None
-    forced: tuple[str, ...] = ()
-    mode: str = ""
-    architectures: tuple[str, ...] = BY_DEFAULT
-    removed: tuple[str, ...] = ()
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """In the order in which models read them: the data set's."""
-        return tuple(
-            modality.name
-            for modality in self.dataset.modalities
-            if modality.name not in self.inspection.skipped
-            and (modality.by_default if self.chosen is None else modality.name in self.chosen)
-        )
-
-    @property
-    def cohort_sources(self) -> tuple[str, ...]:
-        besides = self.dataset.mode_sources.get(self.mode, ())
-        return (*self.dataset.cohort_sources, *(source for source in besides if source in self.inspection.found))
-
-    @property
-    def task_sets(self) -> dict[str, tuple[str, ...]]:
-        """Tasks that are skipped fall out of the multi-task sets; a set of fewer than two tasks is none."""
-        sets = {
-            name: tuple(task for task in tasks if task not in self.inspection.skipped)
-            for name, tasks in self.dataset.task_sets.items()
-        }
-        return {
-            name: tasks for name, tasks in sets.items() if len(tasks) > (1 if name in self.dataset.multitask else 0)
-        }
-
-    def modalities_for(self, tasks: Iterable[str]) -> tuple[str, ...]:
-        """Without those that define a label of one of the tasks, unless they are forced."""
-        return tuple(
-            name
-            for name in self.modalities
-            if name in self.forced or not set(tasks) & set(self.dataset.modality(name).unusable_for)
-        )
 
 
 def active_datasets(workspace: Workspace) -> dict[str, Active]:
@@ -133,7 +43,7 @@ def active_datasets(workspace: Workspace) -> dict[str, Active]:
 def activate(dataset: Dataset, inspection: Inspection, params: Mapping[str, Any]) -> Active:
     """With the modalities that `params.yaml` chooses and forces."""
     block = params.get(dataset.name, {})
-    chosen = block.get("modalities")
+    chosen, joined = block.get("modalities"), highmmt_settings(params)
     return Active(
         dataset=dataset,
         inspection=inspection,
@@ -142,6 +52,7 @@ def activate(dataset: Dataset, inspection: Inspection, params: Mapping[str, Any]
         mode=block.get("mode", ""),
         architectures=tuple(name for name in LEARNERS if name in block.get("architectures", BY_DEFAULT)),
         removed=tuple(section(dict(params), f"{dataset.name}.missingness").get("modalities", ())),
+        joined=joined if dataset.name in joined.datasets else None,
     )
 
 
@@ -178,6 +89,7 @@ def build_steps(active: Mapping[str, Active]) -> dict[str, Step]:
         steps.extend(_raw_steps(raw_name, [e for e in active.values() if e.dataset.raw == raw_name]))
     for name, entry in active.items():
         steps.extend(_dataset_steps(name, entry))
+    steps.extend(highmmt_steps(active))
     results = tuple(step.key for step in steps if step.key.startswith("results/"))
     if results:
         steps.append(
@@ -262,7 +174,8 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
             kind="features",
             dataset=name,
             out=f"artifacts/{key}.parquet",
-            description=f"{modality.description} One embedding per item, null where absent ({modality.featurizer}).",
+            description=f"{modality.description.rstrip('.')}. One embedding per item, null where absent "
+            f"({modality.featurizer}).",
             deps=(
                 cohort,
                 *(f"raw/{dataset.raw}/{source}" for source in modality.sources),
@@ -338,7 +251,10 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         tables=tables,
         options={"modalities": entry.modalities},
     )
-    if models["multimodn"]:
+    # What is said of a probability or of a value; a multiclass task has several.
+    plain = {task.name for task in dataset.tasks if task.kind != "multiclass"}
+    looked_into = tuple(f"models/{name}/{t}/multimodn" for t, tasks in entry.task_sets.items() if plain & set(tasks))
+    if models["multimodn"] and looked_into:
         yield Step(
             key=f"results/{name}/interpretability",
             kind="interpretability",
@@ -346,7 +262,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
             out=f"artifacts/results/{name}/interpretability",
             description="What each modality contributes alone (IMC) and on average over what else is known (Shapley), "
             "and how predictions move step by step (CP). Aggregates; single items only if generated or asked for.",
-            deps=(cohort, *embeddings, *models["multimodn"]),
+            deps=(cohort, *embeddings, *(key for key in models["multimodn"] if key in looked_into)),
             sections=(mode, f"{name}.interpretability"),
             modules=("mmn.orchestration.actions.interpretability",),
             tables=tables,
@@ -367,7 +283,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
             options={"modalities": entry.modalities, "suffix": suffix},
             need=Need(gpus=1),
         )
-    if trained_keys := tuple(key for keys in models.values() for key in keys):
+    if (trained_keys := tuple(key for keys in models.values() for key in keys)) and plain & set(entry.tasks):
         compressed = [a for a in COMPRESSED if models[a]] if dataset.autoencoded else []
         yield Step(
             key=f"results/{name}/trust",
@@ -460,8 +376,12 @@ def check_params(params: Mapping[str, Any]) -> None:
         xgboost_settings,
     )
 
+    for phase in ("training", "measuring", "tuning"):
+        highmmt_training(params, phase)
     for name, block in params.items():
-        check_known(name, DATASETS, "the file")
+        check_known(name, [*DATASETS, HIGHMMT], "the file")
+        if name == HIGHMMT:
+            continue
         if not isinstance(block, dict):
             raise ParamsError(f"params.yaml: {name} must be a block with {', '.join(DATASET_SECTIONS)}.")
         dataset = load_dataset(name)

@@ -21,6 +21,8 @@ URL_VARIABLE = "MMN_POSTGRES_URL"
 # Named outright: SQLAlchemy 2.1 takes plain postgresql:// for a driver that dagster-postgres does not use.
 SCHEME = "postgresql+psycopg2"
 _FORM = f"{SCHEME}://USER:PASSWORD@HOST:5432/DATABASE"
+_POSTGRES = f"storage: {{postgres: {{postgres_url: {{env: {URL_VARIABLE}}}}}}}"
+_LAUNCHER = "run_launcher: {module: mmn.orchestration.launcher, class: WatchedRunLauncher}\n"
 _ALL = """\
 concurrency: {pools: {default_limit: 1, granularity: op}}
 run_queue: {dequeue_interval_seconds: 1}
@@ -32,15 +34,17 @@ SETTINGS = {
 # One machine, one person: SQLite storage, nothing leaves the machine.
 telemetry: {{enabled: false}}
 nux: {{enabled: false}}
-{_ALL}""",
+{_LAUNCHER}{_ALL}""",
     "postgres": f"""\
 # Several people or machines: Postgres, whose address is in the environment ({URL_VARIABLE}).
 telemetry: {{enabled: false}}
 nux: {{enabled: false}}
-storage: {{postgres: {{postgres_url: {{env: {URL_VARIABLE}}}}}}}
+{_LAUNCHER}{_POSTGRES}
 run_retries: {{enabled: true, max_retries: 1}}
 {_ALL}""",
 }
+# What `mmn` wrote itself, now or before runs were watched.
+_OURS = {text.replace(before, "") for text in SETTINGS.values() for before in ("", _LAUNCHER)}
 
 
 def write_settings(root: Path, home: Path) -> None:
@@ -50,13 +54,13 @@ def write_settings(root: Path, home: Path) -> None:
         _check_postgres(operating)
     path = home / "dagster.yaml"
     written = path.read_text(encoding="utf-8") if path.exists() else None
-    if written is None or written in SETTINGS.values():
+    if written is None or written in _OURS:
         if written != SETTINGS[operating.storage]:
             path.write_text(SETTINGS[operating.storage], encoding="utf-8")
     elif operating.storage == "postgres" and "storage" not in (yaml.safe_load(written) or {}):
         raise ParamsError(
             f"{path}: somebody changed it and it names no Postgres, which {OPERATING_FILE} asks for. Remove it, so "
-            f"that it is written anew, or add its line:\n{SETTINGS['postgres'].splitlines()[3]}"
+            f"that it is written anew, or add its line:\n{_POSTGRES}"
         )
 
 

@@ -127,8 +127,13 @@ def test_a_scaler_ignores_what_is_unknown_and_fills_it_with_the_training_mean():
     # Column 0: mean 2, standard deviation 1 over the two known rows. Column 1 is constant: 0 throughout.
     np.testing.assert_allclose(scaler(rows), [[-1, 0], [1, 0], [0, 0]], atol=1e-6)
     np.testing.assert_allclose(scaler(np.array([[4.0, 9.0]])), [[2, 0]], atol=1e-6)
+    rows = np.array([[1.0, 5.0], [1.0, 5.0], [5.0, 5.0], [np.nan, 5.0]])
     minmax = fit_scaler(rows, "minmax")
-    np.testing.assert_allclose(minmax(np.array([[2.0, 5.0], [9.0, 7.0]])), [[0.5, 0], [1, 0]], atol=1e-6)
+    np.testing.assert_allclose(minmax(np.array([[2.0, 5.0], [9.0, 7.0]])), [[0.25, 0], [1, 0]], atol=1e-6)
+    # The mean of 0, 0 and 1: neither the lowest value nor the middle of the range.
+    np.testing.assert_allclose(minmax(np.array([[np.nan, np.nan]])), [[1 / 3, 0]], atol=1e-6)
+    nothing_known = fit_scaler(np.full((2, 1), np.nan), "minmax")
+    np.testing.assert_allclose(nothing_known(np.array([[np.nan], [3.0]])), [[0], [0]], atol=1e-6)
 
 
 def test_folds_may_be_grouped_otherwise_only_where_a_note_says_so(tmp_path):

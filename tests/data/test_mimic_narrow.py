@@ -171,6 +171,42 @@ def test_a_file_that_was_cut_short_is_refused_at_every_64_kb(world, tmp_path):
     assert not list(tmp_path.glob("*n.parquet*"))
 
 
+def test_a_very_long_cell_is_read_whole_and_one_beyond_all_measure_is_refused_with_its_line(
+    world, tmp_path, monkeypatch
+):
+    """MIMIC's own schema once cut or refused such cells (mimic-code#1055)."""
+    expected = pq.read_table(_made(world, tmp_path / "a.parquet"))
+    raw = copy(world, tmp_path / "raw")
+
+    def lengthen(text: str) -> str:
+        lines = text.split("\n")
+        cells = lines[50].split(",")
+        cells[lines[0].split(",").index("value")] = '"' + "MARY,\n" * 30_000 + '"'
+        return "\n".join([*lines[:50], ",".join(cells), *lines[51:]])
+
+    spoil_text(raw / CHART, lengthen)
+    for size in (20_000, 1 << 20):
+        monkeypatch.setattr(events_csv, "PIECE_BYTES", size)
+        assert pq.read_table(_made(raw, tmp_path / "b.parquet")).equals(expected)
+    monkeypatch.setattr(events_csv, "PIECE_BYTES", 3_000)
+    monkeypatch.setattr(events_csv, "LONGEST_CELL_BYTES", 50_000)
+    with pytest.raises(ContractError, match=r"icu/chartevents.csv.gz line 51: .*never closed") as caught:
+        prepared(raw, tmp_path / "n.parquet")
+    assert "MARY" not in str(caught.value)
+
+
+def test_any_number_of_rows_fills_its_row_groups_and_none_gives_an_empty_table(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(narrow, "ROW_GROUP", 100)
+    for num_rows in (0, 1, 99, 100, 101, 200):
+        numbered = lambda f: f[f["valuenum"].notna()].iloc[:num_rows]  # noqa: B023, E731
+        raw = copy(world, tmp_path / str(num_rows), CHART, numbered)
+        made = pq.read_table(_made(raw, tmp_path / "n.parquet"))
+        assert len(made) == narrow.read_counts(tmp_path / "n.parquet").rows == num_rows
+        assert (
+            made.schema.equals(pq.read_schema(tmp_path / "n.parquet").remove_metadata()) and "unit" in made.schema.names
+        )
+
+
 @pytest.mark.parametrize("size", [300, 1 << 20])
 def test_errors_name_file_line_and_column_but_never_quote_the_line(world, tmp_path, monkeypatch, size):
     monkeypatch.setattr(events_csv, "PIECE_BYTES", size)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.stations import with_positions
 from mmn.data.cohort import check_cohort
 from mmn.data.weather2k import WEATHER2K
 from mmn.data.weather2k.anchors import baseline_errors, rule_errors
@@ -63,13 +64,21 @@ def test_the_rules_err_in_beijing_to_the_digit_printed(beijing_errors, lead):
 
 
 @beijing
-def test_ridge_in_beijing_is_within_a_hair_of_what_was_printed(beijing_errors):
-    sparse = rule_errors(open_series(PRSA), "t", tuple(PRINTED), "2016-03-01", ridge_every_hours=6)
-    sparse = sparse.set_index(["lead_hours", "rule"])
+def test_ridge_in_beijing_is_what_was_printed_but_for_a_trend(beijing_errors):
+    """Ours knows no trend and errs less; with the year and the day of the year as numbers, seven of the ten printed
+    errors come out to the digit and no other is more than 0.02 off."""
+    trend = rule_errors(open_series(PRSA), "t", tuple(PRINTED), "2016-03-01", ridge_trend=True)
+    trend = trend.set_index(["lead_hours", "rule"])
+    to_the_digit = 0
     for lead, printed in PRINTED_RIDGE.items():
-        every, sixth = (table.loc[(lead, "ridge on 24 h"), ["mae", "rmse"]] for table in (beijing_errors, sparse))
-        np.testing.assert_allclose(every.astype(float), printed, atol=0.054)
-        np.testing.assert_allclose(sixth.astype(float), printed, atol=0.020)
+        plain, with_trend = (
+            table.loc[(lead, "ridge on 24 h"), ["mae", "rmse"]].astype(float).to_numpy()
+            for table in (beijing_errors, trend)
+        )
+        assert (plain < np.array(printed)).all() and (plain > np.array(printed) - 0.054).all(), lead
+        np.testing.assert_allclose(with_trend, printed, atol=0.02)
+        to_the_digit += int((np.abs(with_trend.round(2) - printed) < 1e-9).sum())
+    assert to_the_digit == 7
 
 
 @beijing
@@ -100,23 +109,9 @@ def test_new_yorks_airports_err_as_printed_and_persistence_may_lose_to_the_mean(
     assert bool(found["persistence"] > found["mean"]) is (name != "t")
 
 
-# Approximate, from maps: enough to tell which sites are neighbours.
-BEIJING_POSITIONS = {
-    "Aotizhongxin": (39.98, 116.40), "Changping": (40.22, 116.23), "Dingling": (40.29, 116.22),
-    "Dongsi": (39.93, 116.42), "Guanyuan": (39.93, 116.34), "Gucheng": (39.91, 116.18), "Huairou": (40.33, 116.63),
-    "Nongzhanguan": (39.94, 116.46), "Shunyi": (40.13, 116.66), "Tiantan": (39.89, 116.41),
-    "Wanliu": (39.99, 116.29), "Wanshouxigong": (39.88, 116.35),
-}  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def beijing_with_positions(tmp_path_factory):
-    raw = tmp_path_factory.mktemp("prsa")
-    for path in PRSA.glob("*.csv.gz"):
-        (raw / path.name).symlink_to(path.resolve())
-    rows = [(site, lat, lon, 50) for site, (lat, lon) in BEIJING_POSITIONS.items()]
-    pd.DataFrame(rows, columns=["station", "lat", "lon", "alt"]).to_csv(raw / "coordinates.csv", index=False)
-    return raw
+    return with_positions(PRSA, tmp_path_factory.mktemp("prsa"))
 
 
 def protocol_errors(raw, protocol, **change):

@@ -13,6 +13,7 @@ from benchmarks import autoencoder as benchmark
 from mmn.data.cohort import Cohort
 from mmn.data.embeddings import Embeddings, check_embeddings
 from mmn.data.errors import ContractError, ParamsError
+from mmn.data.scaling import fit_scaler
 from mmn.featurizers.autoencoder import (
     AutoencoderParams,
     code_width,
@@ -20,6 +21,8 @@ from mmn.featurizers.autoencoder import (
     fit_autoencoders,
     multimodn_parameters,
 )
+from mmn.featurizers.stacked_autoencoders import Rows, Stack
+from mmn.modeling.inputs import Scaling, scale_
 
 SMALL = AutoencoderParams(code=4, epochs=6, batch_size=32, least_updates=1)
 NUM_ITEMS, NUM_STEPS, WIDTH = 60, 5, 7
@@ -264,6 +267,27 @@ def test_what_is_unknown_holds_the_training_mean_and_is_not_reconstructed():
     np.testing.assert_allclose(
         first.embeddings.values[0, item][present], second.embeddings.values[0, item][present], rtol=1e-4, atol=1e-5
     )
+
+
+def test_an_undefined_element_is_one_number_to_the_scaler_the_autoencoder_and_the_models():
+    rng = np.random.default_rng(3)
+    table = rng.uniform(1, 9, (40, 3)).astype(np.float32) ** 2
+    table[rng.random(table.shape) < 0.3] = np.nan
+    scaler = fit_scaler(table[:20], "minmax")
+    rows = Rows(tables=table[None], train=[np.arange(20)], validation=[np.arange(20, 30)], scalers=[scaler], code=2)
+    x_1BD, known_1BD = Stack([rows], hidden=4, seed=0).gather([0], torch.arange(40)[None], torch.ones(1, 40) > 0)
+    said = scaler(table)
+    np.testing.assert_allclose(x_1BD[0], said, atol=1e-6)
+    assert np.array_equal(known_1BD[0], ~np.isnan(table))
+    scaling = Scaling(
+        shift=scaler.shift[None], scale=scaler.scale[None], mean=scaler.mean[None], trained=np.array([True]), clip=True
+    )
+    to_models = scale_(torch.from_numpy(table.copy()), *scaling.tensors("cpu", torch.float32), clip=True)
+    np.testing.assert_allclose(to_models, said, atol=1e-6)
+    span = np.nanmax(table[:20], axis=0) - np.nanmin(table[:20], axis=0)
+    mean = (np.nanmean(table[:20], axis=0) - np.nanmin(table[:20], axis=0)) / span
+    np.testing.assert_allclose(said[30:][np.isnan(table[30:])], np.broadcast_to(mean, (10, 3))[np.isnan(table[30:])],
+                               atol=1e-6)  # fmt: skip
 
 
 @pytest.mark.parametrize(

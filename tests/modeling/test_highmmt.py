@@ -58,7 +58,7 @@ def _load(block: PerceiverBlock, published, prefix: str) -> None:
 def _models(published) -> tuple[Serialiser, Encoder, Pairs]:
     small = TrainingSettings(**TINY, cross_depth=2)
     serialiser = Serialiser(declared=PUBLISHED)
-    encoder, pairs = Encoder(serialiser.width, small, rngs(1)), Pairs(small, rngs(1))
+    encoder, pairs = Encoder(serialiser.width, small, rngs(1)), Pairs(small.latent_width, small, rngs(1))
     _load(encoder.block, published, "layers.0")
     for number, block in enumerate(pairs.blocks):
         _load(block, published, f"cross_layers.{number}")
@@ -112,7 +112,7 @@ def test_the_blocks_have_the_published_numbers_of_parameters(
     made = Encoder(token, chosen, rngs(1))
     assert sum(p.numel() for p in made.block.parameters()) == encoder
     assert made.latents_K1Ld.numel() == latents * width
-    assert sum(p.numel() for p in Pairs(chosen, rngs(1)).parameters()) == pairs
+    assert sum(p.numel() for p in Pairs(chosen.latent_width, chosen, rngs(1)).parameters()) == pairs
 
 
 def test_an_image_of_the_large_setting_lies_where_the_paper_puts_it():

@@ -14,7 +14,7 @@ from mmn.data.files import write_json
 from mmn.data.manifest import make_manifest
 from mmn.orchestration.dvc_pipeline import dep_paths, entry_of, write_lock
 from mmn.orchestration.operating import Automation, NewFiles, Operating, Schedule
-from mmn.orchestration.run import one_per_model
+from mmn.orchestration.run import make_plan, one_per_model
 from mmn.orchestration.schedules import (
     ONLY_STALE_TAG,
     asset_key,
@@ -24,7 +24,7 @@ from mmn.orchestration.schedules import (
     schedules_of,
     what_would_run,
 )
-from mmn.orchestration.sensors import changed_sources, freshness_of, sensors_of
+from mmn.orchestration.sensors import changed_sources, downstream, freshness_of, sensors_of
 from mmn.orchestration.steps import active_datasets, build_steps
 from mmn.orchestration.workspace import Workspace
 
@@ -197,6 +197,17 @@ def test_a_stale_artifact_is_made_again_by_the_schedule_and_leaves_what_is_fresh
     request = tick(schedule_of(study), steps).run_requests[0]
     assert keys(request) == {"results/edu/early", "report"}
     assert request.tags["mmn/because"] == "results/edu/early: its output is gone"
+
+
+def test_the_dry_run_says_of_every_step_that_would_or_may_run_why(study):
+    steps = table_of(study)
+    assert make_plan(study, steps).keys == ()
+    (study.root / steps["features/edu/video"].out).unlink()
+    plan = make_plan(study, steps)
+    assert plan.why == {"features/edu/video": "its output is gone"}
+    assert list(plan.keys) == downstream(steps, ["features/edu/video"])
+    assert plan.maybe["features/edu/video_autoencoded"] == "artifacts/features/edu/video.parquet is not made yet"
+    assert plan.maybe["report"].endswith("may change")
 
 
 def test_schedules_and_sensors_are_off_until_somebody_switches_them_on(study):

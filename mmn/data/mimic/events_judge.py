@@ -121,7 +121,7 @@ class Judge:
 
         unit: (E,) place in `names`, units as spelled in the table.
         """
-        units = [name.strip().lower() for name in names]
+        units = [name.strip().casefold() for name in names]
         signal, num_units = rows["signal"], len(units)
         if tuple(units) not in self._factors:
             table = [[_factor(signal, unit) for unit in units] for signal in self.signals]
@@ -174,5 +174,7 @@ class Judge:
 
 
 def _factor(signal: Signal, unit: str) -> float:
-    """What to multiply a value in this unit by; NaN where the unit is not known."""
-    return 1.0 if unit in NO_UNIT else signal.known_units.get(unit, np.nan)
+    """What to multiply a value in this unit by; NaN where the unit is not known. unit: case-folded, which makes one of
+    the two signs that are in use for micro."""
+    known = {name.casefold(): factor for name, factor in signal.known_units.items()}
+    return 1.0 if unit in NO_UNIT else known.get(unit, np.nan)

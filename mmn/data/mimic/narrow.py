@@ -153,7 +153,7 @@ def _numeric(batch: pa.RecordBatch) -> tuple[pa.RecordBatch, np.ndarray]:
     numeric = np.isfinite(batch["number"].to_numpy(zero_copy_only=False))
     if numeric.all():
         return batch, np.empty(0, dtype=np.int64)
-    return batch.take(pa.array(np.flatnonzero(numeric))), _itemids(batch["itemid"])[~numeric]
+    return batch.filter(pa.array(numeric)), _itemids(batch["itemid"])[~numeric]
 
 
 class _Tally:
@@ -175,7 +175,7 @@ class _Tally:
                 first = seen.first(pc.fill_null(batch[KEY], 0).to_numpy())
                 if not first.all():
                     self.repeated.update(dict(zip(*_counted(_itemids(batch["itemid"])[~first]), strict=True)))
-                    batch = batch.take(pa.array(np.flatnonzero(first)))
+                    batch = batch.filter(pa.array(first))
             yield batch
 
     def left_out(self) -> dict[str, int]:

@@ -51,6 +51,7 @@ def rule_errors(
     test_until: str | None = None,
     stations: Sequence[str] | None = None,
     ridge_every_hours: int = 1,
+    ridge_trend: bool = False,
 ) -> pd.DataFrame:
     """One row per lead and rule: `lead_hours`, `rule`, `mae`, `rmse` (the variable's unit), `mse_normalised` (divided
     by the square of the training hours' range), `num_hours` (pairs judged).
@@ -58,7 +59,8 @@ def rule_errors(
     Both the last input hour and the target hour lie in [test_from, test_until); training pairs lie before test_from
     with both. mean: of the training hours. climatology: per station, `climatology.py`. damped anomaly: one share per
     lead. ridge: on the 24 hours of the variable and the first harmonics of the year and the day, one for all stations,
-    fitted on every `ridge_every_hours`-th training hour. Raises CohortError where training or test is empty.
+    fitted on every `ridge_every_hours`-th training hour; `ridge_trend`: on the year and the day of the year as plain
+    numbers, too. Raises CohortError where training or test is empty.
     """
     rows = [series.stations.index(name) for name in stations or series.stations]
     clock = series.start + pd.to_timedelta(np.arange(series.num_hours), unit="h")
@@ -73,7 +75,7 @@ def rule_errors(
     mean, span = float(np.nanmean(train)), float(np.nanmax(train) - np.nanmin(train))
     places = np.arange(len(rows))[:, None]
     usual = look_up(calendar_means(train, clock[:begin]), np.broadcast_to(places, values.shape), clock[:end])
-    calendar = _calendar(clock[:end])
+    calendar = _calendar(clock[:end], ridge_trend)
     table = []
     for lead in leads:
         now = np.arange(begin, end - lead)
@@ -98,11 +100,14 @@ def rule_errors(
     return pd.DataFrame(table)
 
 
-def _calendar(clock: pd.DatetimeIndex) -> np.ndarray:
-    """(H, 4)."""
+def _calendar(clock: pd.DatetimeIndex, trend: bool) -> np.ndarray:
+    """(H, 4), or (H, 6) with a trend."""
     year = 2 * np.pi * clock.day_of_year.to_numpy() / 365.25
     day = 2 * np.pi * clock.hour.to_numpy() / 24
-    return np.stack([np.cos(year), np.sin(year), np.cos(day), np.sin(day)], axis=1)
+    columns = [np.cos(year), np.sin(year), np.cos(day), np.sin(day)]
+    if trend:
+        columns += [clock.year.to_numpy() - clock.year[0], year]
+    return np.stack(columns, axis=1)
 
 
 def _ridge(

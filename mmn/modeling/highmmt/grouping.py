@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations, permutations
 
 import numpy as np
+import pandas as pd
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
@@ -78,6 +79,39 @@ def triangle_share(distances: np.ndarray, factor: float = 1.0, *, distinct: bool
     triples = permutations(size, 3) if distinct else ((i, j, k) for i in size for j in size for k in size)
     held = [distances[i, k] <= factor * (distances[i, j] + distances[j, k]) + 1e-12 for i, j, k in triples]
     return float(np.mean(held))
+
+
+def hidden_error(distances: np.ndarray, share: float, rank: int = 3, draws: int = 50, seed: int = 0) -> pd.DataFrame:
+    """How well `complete` would do: of fully measured distances a share is kept, by lot, and the rest completed.
+
+    A row per draw: `completed`, `mean_filled` (mean absolute error on what was hidden, by completion and by the mean of
+    what was kept), `rand` (agreement of three groups from the completed matrix with those from the full one)."""
+    size = len(distances)
+    every = list(combinations(range(size), 2))
+    kept = max(1, round(share * len(every)))
+    if size < 4 or kept == len(every):
+        return pd.DataFrame(columns=["draw", "completed", "mean_filled", "rand"])
+    rng, rows = np.random.default_rng(seed), []
+    for draw in range(draws):
+        order = rng.permutation(len(every))
+        seen, hidden = ([every[n] for n in part] for part in (order[:kept], order[kept:]))
+        partial = np.full_like(distances, np.nan)
+        np.fill_diagonal(partial, 0.0)
+        for i, j in seen:
+            partial[i, j] = partial[j, i] = distances[i, j]
+        filled = complete(partial, rank)
+        truth = np.array([distances[i, j] for i, j in hidden])
+        guess = np.array([filled[i, j] for i, j in hidden])
+        mean = np.mean([distances[i, j] for i, j in seen])
+        rows.append(
+            {
+                "draw": draw,
+                "completed": float(np.abs(guess - truth).mean()),
+                "mean_filled": float(np.abs(mean - truth).mean()),
+                "rand": adjusted_rand(groups(filled, 3), groups(distances, 3)),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def spectrum_share(distances: np.ndarray, rank: int = 3) -> float:

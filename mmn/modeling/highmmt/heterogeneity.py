@@ -17,7 +17,7 @@ information would give.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -69,16 +69,21 @@ def measure(
     seeds: Sequence[int] = (0,),
     progress: Progress = lambda done, total: None,
     checkpoint: Callable[[str], Checkpoint | None] = lambda name: None,
+    pairs: Collection[tuple[str, str]] | None = None,
 ) -> pd.DataFrame:
     """`source`, `target`, `fold`, `seed`, `loss`, `own`, `again`, `constant`: a row per pair of nodes and member of the
     target.
 
     loss: of the target's model that began with the source's weights; own: of the one from the start; again: of the one
     that began with its own; constant: of the training mean. settings: of every training (epochs and patience alike).
-    checkpoint: of each training, by its name.
+    checkpoint: of each training, by its name. pairs: the names of the nodes between which transfers are measured, in
+    both directions; None = all (`grouping.complete` fills in the others).
     Raises ParamsError for nodes that are not there, are given twice, or mix single modalities and pairs.
     """
     _check(sources, nodes)
+    wanted = None if pairs is None else {frozenset(pair) for pair in pairs}
+    if unknown := sorted({name for pair in pairs or () for name in pair} - {node.name for node in nodes}):
+        raise ParamsError(f"pairs: {', '.join(unknown)} is no node; nodes: {', '.join(node.name for node in nodes)}.")
     settings = dataclasses.replace(settings, select_by="mse")
     declared = declared_of(sources)
     own: dict[str, Trained] = {}
@@ -90,7 +95,10 @@ def measure(
         progress(done + 1, total)
     for done, target in enumerate(nodes):
         base = _members(sources[target.source], seeds)
-        members = [dataclasses.replace(member, label=node.name) for node in nodes for member in base]
+        starts = [n for n in nodes if n is target or wanted is None or {n.name, target.name} in wanted]
+        if len(starts) == 1:
+            continue
+        members = [dataclasses.replace(member, label=node.name) for node in starts for member in base]
         start = partial(_copy_from, members=members, own=own)
         moved = _train(sources, target, settings, members, declared, start, checkpoint(f"transfers to {target.name}"))
         rows.append(_rows(sources[target.source], target, own[target.name], moved, base))

@@ -22,7 +22,7 @@ from mmn.data.errors import ParamsError
 from mmn.modeling.floors import read_target
 from mmn.modeling.highmmt.heterogeneity import Source, declared_of
 from mmn.modeling.highmmt.network import HIGHMMT, HighMMT, Parts
-from mmn.modeling.highmmt.serialise import Serialiser
+from mmn.modeling.highmmt.serialise import Declared, Serialiser
 from mmn.modeling.inputs import Member, fit_target_range, padded
 from mmn.modeling.packed import Packed
 from mmn.modeling.settings import TrainingSettings
@@ -48,10 +48,13 @@ def train_jointly(
     batch_sizes: Mapping[str, int] | None = None,
     start: Joint | None = None,
     progress: Progress = lambda epoch, epochs: None,
+    declared: tuple[Declared, ...] | None = None,
+    raised: Mapping[str, float] | None = None,
 ) -> Joint:
     """settings: of all (epochs, learning rate, sizes, groups over the modalities of all). batch_sizes: data set -> its
     own, so that each has about as many batches. start: a joint model whose weights to begin with: a group begins with
-    those that its first modality used there.
+    those that its first modality used there. declared: all modalities that the model is told of, where more data sets
+    are to use its weights later; None = those of `sources`. raised: task -> what its weight is multiplied by.
 
     Step n of an epoch holds batch n of every data set that has one, the last step first, so that the data set with the
     most batches begins alone and all end together. Each task's loss is weighted by one over the loss of a constant
@@ -65,7 +68,9 @@ def train_jointly(
             f"all data sets must have as many folds; there are {told}. Set `folds` of their cohorts alike."
         )
     with one_thread():
-        trainings, parts = _trainings(sources, settings, batch_sizes or {})
+        trainings, parts = _trainings(
+            sources, settings, batch_sizes or {}, declared or declared_of(sources), raised or {}
+        )
         if start is not None:
             _begin_with(parts, trainings, start)
         whole = nn.ModuleDict({name: training.trained.model for name, training in trainings.items()})
@@ -77,9 +82,12 @@ def train_jointly(
 
 
 def _trainings(
-    sources: Mapping[str, Source], settings: TrainingSettings, batch_sizes: Mapping[str, int]
+    sources: Mapping[str, Source],
+    settings: TrainingSettings,
+    batch_sizes: Mapping[str, int],
+    declared: tuple[Declared, ...],
+    raised: Mapping[str, float],
 ) -> tuple[dict[str, Training], Parts]:
-    declared = declared_of(sources)
     names = [one.name for one in declared]
     members = [Member(fold=fold, seed=settings.seed) for fold in range(next(iter(sources.values())).cohort.num_folds)]
     rngs = [member.rng("initial values") for member in members]
@@ -88,6 +96,7 @@ def _trainings(
     trainings = {}
     for name, source in sources.items():
         weights = {**_weights(source), **settings.task_weights}
+        weights = {task: weight * raised.get(task, 1.0) for task, weight in weights.items()}
         own = dataclasses.replace(settings, task_weights=weights, batch_size=batch_sizes.get(name, settings.batch_size))
         trainings[name] = Training(source.cohort, source.embeddings, source.tasks, shared, own, members)
     return trainings, parts

@@ -52,17 +52,16 @@ class Encoder(nn.Module):
 class Pairs(nn.Module):
     """C: one modality's latents read from another's; the last one is kept. (K, R, L, d) twice -> (K, R, d)."""
 
-    def __init__(self, settings: TrainingSettings, rngs: Sequence[np.random.Generator]) -> None:
+    def __init__(self, d: int, settings: TrainingSettings, rngs: Sequence[np.random.Generator]) -> None:
         super().__init__()
-        d = settings.latent_width
         self.blocks = nn.ModuleList(
             PerceiverBlock(d, d, settings.pair_heads, settings.latent_heads, settings.latent_head_size, rngs)
             for _ in range(settings.cross_depth)
         )
 
-    def forward(self, x_KRLd: Tensor, context_KRLd: Tensor) -> Tensor:
+    def forward(self, x_KRLd: Tensor, context_KRLd: Tensor, seen_KRL: Tensor | None = None) -> Tensor:
         for block in self.blocks:
-            x_KRLd = block(x_KRLd, context_KRLd)
+            x_KRLd = block(x_KRLd, context_KRLd, seen_KRL)
         return x_KRLd[:, :, -1]
 
 
@@ -76,10 +75,11 @@ class Parts(nn.Module):
         pairs = [pair_name(i, j) for i, j in permutations(names, 2)]
         self.encoder_of = _groups(settings.encoder_groups, names, "encoder_groups")
         self.block_of = _groups(settings.pair_groups, pairs, "pair_groups")
-        self.encoders = nn.ModuleList(
-            Encoder(token_width, settings, rngs) for _ in range(len(set(self.encoder_of.values())))
-        )
-        self.blocks = nn.ModuleList(Pairs(settings, rngs) for _ in range(len(set(self.block_of.values()))))
+        num_encoders = 0 if settings.without == "encoder" else len(set(self.encoder_of.values()))
+        num_blocks = 0 if settings.without == "pairs" else len(set(self.block_of.values()))
+        width = token_width if settings.without == "encoder" else settings.latent_width
+        self.encoders = nn.ModuleList(Encoder(token_width, settings, rngs) for _ in range(num_encoders))
+        self.blocks = nn.ModuleList(Pairs(width, settings, rngs) for _ in range(num_blocks))
 
 
 class Head(nn.Module):
@@ -112,7 +112,10 @@ class HighMMT(ReadOnce):
         self.modalities, self.tasks, self.loss = modalities, tasks, settings.loss
         self.task_weights, self.absent = dict(settings.task_weights), settings.pairs_of_absent
         self.names = [shape.name for shape in modalities]
-        self.serialiser = Serialiser(declared=tuple(declared or map(declare, modalities)))
+        self.without = settings.without
+        self.serialiser = Serialiser(
+            declared=tuple(declared or map(declare, modalities)), marked=settings.without != "marks"
+        )
         for shape in modalities:
             if self.serialiser.of(shape.name) != declare(shape):
                 raise ContractError(
@@ -120,9 +123,10 @@ class HighMMT(ReadOnce):
                     "declared of it. Declare the modalities that the embeddings have."
                 )
         self.pairs = list(permutations(self.names, 2))
-        self.parts = parts if parts is not None else Parts(self.serialiser.width, self.names, settings, rngs)
-        d = settings.latent_width
-        features = settings.latents * d if not self.pairs else d if self.absent == "mean" else len(self.pairs) * d
+        named = [one.name for one in self.serialiser.declared]
+        self.shares = named != self.names
+        self.parts = parts if parts is not None else Parts(self.serialiser.width, named, settings, rngs)
+        features = self._num_features(settings)
         self.heads = nn.ModuleDict({task.name: Head(features, outputs_of(task), rngs) for task in tasks})
         self.read_steps = sorted({task.read_step for task in tasks})
 
@@ -138,21 +142,27 @@ class HighMMT(ReadOnce):
 
     def features(self, batch: Batch, read_step: int) -> Tensor:
         """(K, B, H): what the heads of that step read."""
-        latents, present = {}, {}
+        latents, present, seen = {}, {}, {}
         for shape in self.modalities:
-            latents[shape.name], present[shape.name] = self.encode(batch, shape, read_step)
-        if not self.pairs:
-            (name,) = self.names
-            return latents[name].flatten(2) * present[name][..., None]
-        pair_KPBd, there_KPB = self._pairs(latents, present)
+            name = shape.name
+            latents[name], present[name], seen[name] = self.encode(batch, shape, read_step)
+        if not self.pairs or self.without == "pairs":
+            return torch.cat([latents[name].flatten(2) * present[name][..., None] for name in self.names], dim=2)
+        pair_KPBd, there_KPB = self._pairs(latents, present, seen)
         kept = pair_KPBd * there_KPB[..., None]
         if self.absent == "mean":
             return kept.sum(dim=1) / there_KPB.sum(dim=1).clamp(min=1)[..., None]
         return kept.transpose(1, 2).flatten(2)
 
-    def encode(self, batch: Batch, shape: ModalityShape, read_step: int) -> tuple[Tensor, Tensor]:
-        """(K, B, L, d), which means nothing where the second, (K, B) bool, says that the item lacks the modality."""
-        x_KBTD, seen_KBT = batch.x[shape.name], batch.present[shape.name]
+    def encode(self, batch: Batch, shape: ModalityShape, read_step: int) -> tuple[Tensor, Tensor, Tensor]:
+        """(K, B, L, d), which means nothing where the second, (K, B) bool, says that the item lacks the modality; and
+        (K, B, t) bool, the tokens that were looked at. Without the encoder the first are the tokens, (K, B, t, E)."""
+        if shape.name in batch.x:
+            x_KBTD, seen_KBT = batch.x[shape.name], batch.present[shape.name]
+        else:  # nobody has it
+            size = (*batch.real.shape, shape.num_steps)
+            x_KBTD = next(self.parameters()).new_zeros((*size, shape.width))
+            seen_KBT = torch.zeros(size, dtype=torch.bool, device=batch.real.device)
         if x_KBTD.shape[2:] != (shape.num_steps, shape.width):
             raise ContractError(
                 f"modality '{shape.name}': inputs of {tuple(x_KBTD.shape[2:])} (steps, width), "
@@ -165,10 +175,25 @@ class HighMMT(ReadOnce):
         present_KB = seen_KBT.any(dim=-1)
         # Attention to nothing is no number: an item without the modality looks at tokens that nobody reads.
         seen_KBt = (seen_KBT | ~present_KB[..., None]).expand(*tokens_KBtE.shape[:3])
-        return self.parts.encoders[self.parts.encoder_of[shape.name]](tokens_KBtE, seen_KBt), present_KB
+        if self.without == "encoder":
+            return tokens_KBtE, present_KB, seen_KBt
+        return self.parts.encoders[self.parts.encoder_of[shape.name]](tokens_KBtE, seen_KBt), present_KB, seen_KBt
 
-    def _pairs(self, latents: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _num_features(self, settings: TrainingSettings) -> int:
+        """What a head reads: the last latents of all pairs, or all latents of all modalities."""
+        if self.without == "encoder" and not self.pairs:
+            raise ContractError("without the encoder a model reads pairs alone: give it two modalities or more.")
+        if self.without == "pairs" or not self.pairs:
+            return len(self.names) * settings.latents * settings.latent_width
+        width = self.serialiser.width if self.without == "encoder" else settings.latent_width
+        return width if self.absent == "mean" else len(self.pairs) * width
+
+    def _pairs(
+        self, latents: Mapping[str, Tensor], present: Mapping[str, Tensor], seen: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         """(K, P, B, d) in the order of `pairs`, and (K, P, B) bool: which of them there are."""
+        if self.without == "encoder":
+            return self._token_pairs(latents, present, seen)
         alone_KB = torch.stack([present[name] for name in self.names]).sum(dim=0) == 1
         any_alone = bool(alone_KB.any())
         read, there = [], []
@@ -190,6 +215,17 @@ class HighMMT(ReadOnce):
             for p, one in zip(places, made.chunk(len(places), dim=1), strict=True):
                 out[p] = one
         return torch.stack(cast(list[Tensor], out), dim=1), torch.stack(there, dim=1)
+
+    def _token_pairs(
+        self, tokens: Mapping[str, Tensor], present: Mapping[str, Tensor], seen: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The same where modalities have different numbers of tokens. An item with one modality has no pair."""
+        made = []
+        for i, j in self.pairs:
+            block = cast(Pairs, self.parts.blocks[self.parts.block_of[pair_name(i, j)]])
+            made.append(block(tokens[i], tokens[j], seen[j]))
+        there = [present[i] & present[j] for i, j in self.pairs]
+        return torch.stack(made, dim=1), torch.stack(there, dim=1)
 
 
 def pair_name(i: str, j: str) -> str:

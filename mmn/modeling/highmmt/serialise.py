@@ -5,10 +5,12 @@ t tokens of a modality, E their common width.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +35,13 @@ class Declared:
     axes: tuple[int, ...]
     bands: int
     max_freq: float = 1.0
+
+    @classmethod
+    def of_card(cls, told: dict[str, Any]) -> Declared:
+        return cls(**{**told, "axes": tuple(told["axes"])})
+
+    def to_card(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
 
     @property
     def num_tokens(self) -> int:
@@ -67,9 +76,11 @@ def positions(axes: Sequence[int], bands: int, max_freq: float) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class Serialiser:
-    """All modalities that a model may ever read, used or not; their order gives each its mark."""
+    """All modalities that a model may ever read, used or not; their order gives each its mark. marked: False gives all
+    the first one's."""
 
     declared: tuple[Declared, ...]
+    marked: bool = True
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.declared]
@@ -96,7 +107,7 @@ class Serialiser:
             tail = np.zeros((one.num_tokens, self.width - one.channels))
             marks = len(self.declared)
             tail[:, -marks - place.shape[1] : -marks] = place
-            tail[:, -marks + number] = 1.0
+            tail[:, -marks + (number if self.marked else 0)] = 1.0
             tails[one.name] = torch.from_numpy(tail)
         return tails
 

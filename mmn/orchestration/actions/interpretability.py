@@ -14,6 +14,7 @@ from mmn.modeling.interpret import (
 from mmn.modeling.shapley import agreement, contributions, shapley_table, stability
 from mmn.modeling.storage import read_model
 from mmn.orchestration.actions.results_card import read_inputs, write_results
+from mmn.orchestration.pictures import contribution_picture
 from mmn.orchestration.settings import interpretability_settings
 from mmn.orchestration.walk import Job, Work
 
@@ -51,5 +52,6 @@ def run(job: Job) -> Work:
             "contributions": len(tables["imc"]),
             "cumulative": len(tables["cp"]),
             "single items": why,
-        }
+        },
+        picture=contribution_picture(tables["shapley"]),
     )

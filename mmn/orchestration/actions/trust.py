@@ -8,6 +8,7 @@ from mmn.modeling.pooled import validation_predictions
 from mmn.modeling.storage import read_model
 from mmn.modeling.trust import look_at_trust
 from mmn.orchestration.actions.results_card import read_inputs, write_results
+from mmn.orchestration.pictures import reliability_picture
 from mmn.orchestration.walk import Job, Work
 
 
@@ -43,7 +44,7 @@ def run(job: Job) -> Work:
     if "subgroups" in tables:
         groups = tables["subgroups"].drop_duplicates(["task", "task_set", "model", "attribute", "group"])
         summary["groups withheld, or another with them"] = int(groups["withheld"].sum())
-    return Work(summary=summary)
+    return Work(summary=summary, picture=reliability_picture(tables))
 
 
 def _read(job: Job, key: str, model: str):

@@ -123,10 +123,13 @@ def _exported(found: Audit, form: str) -> str:
     return forms[form](found)
 
 
+_ROOMS = ("raw", "prepared", "cohorts", "features", "models", "results", "report")
+
+
 def _full(key: str, kind: str) -> str:
     """`mimic/notes` is `features/mimic/notes`, where a person asks for an embedding."""
     key = key.strip("/").removeprefix("artifacts/")
-    return key if key.split("/")[0] == kind else f"{kind}/{key}"
+    return key if key.split("/")[0] in _ROOMS else f"{kind}/{key}"
 
 
 def _snapshot(at: str | None) -> Snapshot:

@@ -41,7 +41,8 @@ which knows of other test subjects but not of other training items.</p>
 <thead><tr><th scope="col">Task</th><th scope="col">First</th><th scope="col">Second</th>
 <th scope="col">First − second<small>over folds, over subjects</small></th><th scope="col">Verdict</th>
 <th scope="col">p, adjusted<small>DeLong’s, plain</small></th><th scope="col">Margin<small>p of equal,
-adjusted</small></th><th scope="col">The paper’s<small>other data and protocol</small></th></tr></thead>
+adjusted</small></th><th scope="col">The paper’s<small>first, second; other data
+and protocol</small></th></tr></thead>
 <tbody>
 {% for row in group.rows %}
 <tr><td>{{ row.task }}<small>{{ row.metric }}</small></td>
@@ -51,7 +52,7 @@ adjusted</small></th><th scope="col">The paper’s<small>other data and protocol
 <td>{{ row.verdict }}</td>
 <td class="num">{{ row.p }}<small>{{ row.delong }}</small></td>
 <td class="num">±{{ row.margin }}<small>{{ row.tost }}</small></td>
-<td class="num">{{ row.paper }}</td></tr>
+<td class="num">{{ row.paper }}{% for said in row.paper_values %}<small>{{ said }}</small>{% endfor %}</td></tr>
 {% endfor %}
 </tbody>
 </table></div>
@@ -116,13 +117,14 @@ def _names(question: str, first: str, second: str, single: bool) -> tuple[str, s
     return tuple(model_name(name) + ("" if single else ", multi-task") for name in (first, second))  # type: ignore[return-value]
 
 
-def _row(row: Any) -> dict[str, str]:
+def _row(row: Any) -> dict[str, Any]:
     single = row.first_task_set == row.task
     first, second = _names(row.question, row.first, row.second, single)
     metric = metric_of(row.metric).label + (f" ({row.unit})" if row.unit else "")
-    paper = ""
+    paper, paper_values = "", []
     if row.published_first:
-        paper = f"{row.published_first} and {row.published_second}: {_change(row.published_difference, row.metric)}"
+        paper = _change(row.published_difference, row.metric)
+        paper_values = [row.published_first, row.published_second]
     return {
         "task": words(row.task),
         "metric": metric,
@@ -139,6 +141,7 @@ def _row(row: Any) -> dict[str, str]:
         "margin": number(row.margin, row.metric),
         "tost": _p(row.tost_p_holm),
         "paper": paper,
+        "paper_values": paper_values,
     }
 
 

@@ -86,16 +86,7 @@ def removal(curves: pd.DataFrame, limits: tuple[float, float], styles: dict[str,
             100 * mine["rate"] + shift, mine["value"], yerr=np.nan_to_num(reach), label=name,
             **styles[name], ms=5, lw=1.6, elinewidth=1, capsize=2,
         )  # fmt: skip
-    axes.axhline(0.5, color=GREY, lw=0.8, linestyle=(0, (4, 3)), zorder=0)
-    axes.annotate(
-        "chance",
-        (0.995, 0.5),
-        xycoords=("axes fraction", "data"),
-        ha="right",
-        va="bottom",
-        fontsize=7.5,
-        color="#555555",
-    )
+    axes.axhline(0.5, color=GREY, lw=0.8, linestyle=(0, (4, 3)), zorder=0, label="chance")
     axes.set(xlabel=xlabel, ylabel="AUROC on the test items", ylim=limits)
     axes.set_xticks(sorted({100 * float(rate) for rate in curves["rate"]}))
     axes.grid(axis="y", color="#E5E5E5", lw=0.6)
@@ -113,7 +104,7 @@ def change_map(values: pd.DataFrame, sizes: pd.DataFrame | None, limit: float, l
 
     absent: what a cell without a value says.
     """
-    rows, columns = values.shape
+    rows = len(values)
     figure, axes = _axes(1.15 + (0.62 if sizes is not None else 0.48) * rows)
     image = _signed_image(axes, values, limit)
     for (row, column), value in np.ndenumerate(values.to_numpy(dtype=np.float64)):
@@ -128,7 +119,7 @@ def change_map(values: pd.DataFrame, sizes: pd.DataFrame | None, limit: float, l
         )  # fmt: skip
         if np.isfinite(size):
             axes.text(column, row + 0.22, f"size {size:.3f}", ha="center", va="center", fontsize=6.5, color=ink)
-    axes.set_xticks(range(columns), [_wrap(str(name), 12) for name in values.columns])
+    _column_names(axes, [str(name) for name in values.columns])
     axes.set_yticks(range(rows), [_wrap(str(name)) for name in values.index])
     _colour_bar(figure, image, [axes], label)
     return figure
@@ -155,6 +146,39 @@ def step_maps(by_group: dict[str, pd.DataFrame], limit: float, label: str) -> An
     return figure
 
 
+def distance_map(values: pd.DataFrame, measured: pd.DataFrame) -> Any:
+    """A heat map of distances, light is near; what was not measured is hatched."""
+    size = len(values)
+    figure, axes = _axes(1.6 + 0.27 * size)
+    shown = np.ma.masked_invalid(values.to_numpy(dtype=np.float64))
+    image = axes.imshow(shown, cmap="cividis_r", vmin=0.0, interpolation="nearest")
+    for (row, column), known in np.ndenumerate(measured.fillna(True).to_numpy(dtype=bool)):
+        if not known:
+            axes.fill([column - 0.5, column + 0.5, column + 0.5, column - 0.5],
+                      [row - 0.5, row - 0.5, row + 0.5, row + 0.5], fill=False, hatch="////", lw=0)  # fmt: skip
+    names = [words(str(name)) for name in values.index]
+    axes.set_xticks(range(size), names, rotation=60, ha="right", rotation_mode="anchor", fontsize=7.5)
+    axes.set_yticks(range(size), names, fontsize=7.5)
+    axes.tick_params(length=0)
+    _colour_bar(figure, image, [axes], "distance")
+    return figure
+
+
+def front(rows: pd.DataFrame, marks: dict[str, str]) -> Any:
+    """Mean skill against the number of parameters, a marker per kind of plan."""
+    figure, axes = _axes(3.2)
+    colours = dict(zip(marks, (GREY, BLUE, GREEN, VERMILLION, PURPLE), strict=True))
+    for kind, part in rows.groupby("kind", sort=False):
+        axes.plot(
+            part["num_parameters"], part["mean_skill"], marks[str(kind)], color=colours[str(kind)], ms=6, label=kind
+        )
+    axes.set(xlabel="parameters of one member", ylabel="mean skill", xscale="log")
+    axes.grid(color="#E5E5E5", lw=0.6)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
 def _signed_image(axes: Any, values: pd.DataFrame, limit: float, lines: bool = True) -> Any:
     from matplotlib import colormaps
 
@@ -175,6 +199,18 @@ def _colour_bar(figure: Any, image: Any, axes: list[Any], label: str) -> None:
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=7.5)
     bar.outline.set_visible(False)
+
+
+def _column_names(axes: Any, names: list[str]) -> None:
+    """Under each other's column without touching: wrapped, then smaller, then slanted."""
+    room = 50 / max(1, len(names))  # letters of size 8 in a column
+    longest = max((len(word) for name in names for word in words(name).split()), default=0)
+    if longest <= 1.35 * room:
+        size = 8 if longest <= room else 6.5
+        axes.set_xticks(range(len(names)), [_wrap(name, max(longest, int(room * 8 / size))) for name in names])
+        axes.tick_params(axis="x", labelsize=size)
+    else:
+        axes.set_xticks(range(len(names)), [words(name) for name in names], rotation=35, ha="right")
 
 
 def _axes(height: float) -> tuple[Any, Any]:

@@ -78,7 +78,8 @@ def removal_figure(result: Results, modality: str) -> FigureView:
         "model that has learnt “absent means this class” falls where test items lose it in the other class, below 0.5 "
         "where it follows absence alone. Losing a modality costs any model information, so the fair comparison is the "
         "same model trained on removal at random. Lines are means over folds with corrected 95 % t-intervals; “at "
-        "chance” marks a model whose interval before any removal holds 0.5: its further rows tell nothing."
+        "chance” marks a model whose interval before any removal holds 0.5: its further rows tell nothing. A loss is "
+        "called clear after Holm’s adjustment over the models of a mechanism and rate."
     )
     if (summary["skip"] == "batch").any():
         caption += f" {BATCH_WORDS}"
@@ -166,4 +167,5 @@ def _loss(row: Any) -> str:
         return {"at chance": "tells nothing", "too few folds": "too few folds"}[row["verdict"]]
     text = f"{row['difference']:.3f} ({signed(row['low'])} to {signed(row['high'])})".replace("-", "−")
     learnt = {"first higher": "▼ learnt from absence", "second higher": "▲ better than at random"}
-    return f"{text} {learnt.get(row['verdict'], '≈ no clear difference')}"
+    unclear = "≈ not clear after Holm" if row["low"] > 0 or row["high"] < 0 else "≈ no clear difference"
+    return f"{text} {learnt.get(row['verdict'], unclear)}"

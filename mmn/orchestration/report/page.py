@@ -15,6 +15,7 @@ from mmn.data.files import read_json
 from mmn.orchestration.report import tables
 from mmn.orchestration.report.comparisons import compared_csv, compared_view
 from mmn.orchestration.report.early import early_csv, early_table
+from mmn.orchestration.report.highmmt import joined_csvs, joined_view, read_joined
 from mmn.orchestration.report.interpretability import inside_csvs, inside_view
 from mmn.orchestration.report.lineage import Artifact, lineage_table, settings, trace
 from mmn.orchestration.report.missingness import removal_csvs, removal_view
@@ -32,7 +33,7 @@ from mmn.orchestration.report.numbers import (
     small_cell,
     words,
 )  # fmt: skip
-from mmn.orchestration.report.panels import overview_png, score_figure
+from mmn.orchestration.report.panels import overview_png, score_figure, score_figure_csv
 from mmn.orchestration.report.results import Results
 from mmn.orchestration.report.sentences import Sentence, answers, comparison_table, comparisons
 from mmn.orchestration.report.style import STYLE
@@ -84,7 +85,8 @@ def build_page(
 
     artifacts = trace(inputs, path)
     columns = tables.columns_of(results)
-    frames = _frames(results, columns, artifacts)
+    joined = read_joined(path, steps)
+    frames = _frames(results, columns, artifacts) | joined_csvs(joined)
     with matplotlib.style.context("default", after_reset=True):
         views = [
             _dataset_view(result, columns, artifacts, steps, path, (unmeasured or {}).get(result.name, ""))
@@ -92,6 +94,7 @@ def build_page(
         ]
         scores = score_figure(results)
         picture = overview_png(results)
+        joined_shown = joined_view(joined)
     csv = {
         name: frame.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()
         for name, frame in frames.items()
@@ -107,6 +110,7 @@ def build_page(
         unmeasured=_unmeasured(views),
         banners=_banners(results),
         datasets=views,
+        joined=joined_shown,
         columns=columns,
         artifacts=[_artifact_view(artifact, artifacts, carded) for artifact in artifacts.values()],
         downloads={name: "data:text/csv;base64," + base64.b64encode(data).decode() for name, data in csv.items()},
@@ -117,7 +121,11 @@ def build_page(
 
 
 def _frames(results: list[Results], columns: list[str], artifacts: Mapping[str, Artifact]) -> dict[str, pd.DataFrame]:
-    frames = {"tasks": _tasks_csv(results, columns), "comparisons": comparison_table(comparisons(results))}
+    frames = {
+        "tasks": _tasks_csv(results, columns),
+        "figure-scores": score_figure_csv(results),
+        "comparisons": comparison_table(comparisons(results)),
+    }
     for result in results:
         frames[f"scores-{result.name}"] = tables.scores_csv(result)
         frames |= inside_csvs(result) | subset_csvs(result)

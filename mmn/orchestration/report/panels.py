@@ -67,9 +67,26 @@ def score_figure(results: list[Results]) -> FigureView | None:
         caption="Markers are means over the folds, lines their 95 % t-intervals, the black bar is the best floor: what "
         "can be had without a model. What to see: a model is worth its cost only where its line stays clear of the bar "
         "on the better side (right of it for AUROC, left of it for an error).",
-        csv="",
+        csv="figure-scores",
         panels=made,
     )
+
+
+def score_figure_csv(results: list[Results]) -> pd.DataFrame:
+    """What the figure shows: a row per marker."""
+    rows = []
+    for result in results:
+        for name, tasks in result.models().groupby("metric", sort=False):
+            metric = metric_of(str(name))
+            drawn, floors = _beside_floors(result, tasks, scaled=not metric.higher_is_better)
+            shown = metric.label if metric.higher_is_better else f"{metric.label} / best floor’s"
+            named = drawn.rename(columns={"label": "task", "series": "model"})
+            rows.append(
+                named.assign(dataset=result.name, metric=shown, best_floor=drawn["label"].map(floors))[
+                    ["dataset", "task", "model", "metric", "value", "low", "high", "best_floor"]
+                ]
+            )
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=["dataset", "task", "model"])
 
 
 def _score_panels(result: Results) -> list[Panel]:

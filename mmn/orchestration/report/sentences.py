@@ -12,6 +12,8 @@ from mmn.orchestration.report.compare import Difference, paired, standing
 from mmn.orchestration.report.missingness_words import chance_answer, removal_answers, removed_modalities
 from mmn.orchestration.report.numbers import listing, metric_of, model_name, number, plural, words
 from mmn.orchestration.report.results import Results
+from mmn.orchestration.report.subsets_words import costliest, order_costs
+from mmn.orchestration.report.trust_words import calibrated, useful
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,11 @@ def answers(results: list[Results]) -> list[Sentence]:
     for generated in (False, True):
         group = [result for result in results if result.generated is generated]
         names = {result.name for result in group}
-        found = [*_floors(group), *_versus([c for c in compared if c.dataset in names])]
+        judged = [result for result in group if result.comparisons is not None]
+        plain = names - {result.name for result in judged}
+        found = [*_floors(group), *_judged(judged), *_versus([c for c in compared if c.dataset in plain])]
         found += [sentence for result in group for sentence in _removals(result)]
-        found += _left_out(group)
+        found += [*_relied_on(group), *_less(group), *_left_out(group)]
         title = "On generated worlds, which say nothing of real people or places" if generated else "On real data"
         said += [replace(sentence, group=title) for sentence in found]
     return said
@@ -117,8 +121,13 @@ def _floors(results: list[Results]) -> list[Sentence]:
         compared = [entry for entry in rows if entry[0] in {"beats", "unclear", "loses"}]
         beats = sum(entry[0] == "beats" for entry in compared)
         parts = []
-        if losing := [f"{words(row.task)} (to {floor})" for where, row, floor in compared if where == "loses"]:
-            parts.append(f"It loses on {listing(losing)}.")
+        losing = [
+            (clear_of_floor(row), f"{words(row.task)} (to {floor})") for w, row, floor in compared if w == "loses"
+        ]
+        if clearly := [told for clear, told in losing if clear]:
+            parts.append(f"It clearly loses on {listing(clearly)}.")
+        if behind := [told for clear, told in losing if not clear]:
+            parts.append(f"It loses, though not clearly, on {listing(behind)}.")
         if close := [f"{words(row.task)} ({floor})" for where, row, floor in compared if where == "unclear"]:
             parts.append(f"It is ahead of the floor, but not clear of it, on {listing(close)}.")
         if undefined := [words(row.task) for where, row, _ in rows if where == "undefined"]:
@@ -127,6 +136,90 @@ def _floors(results: list[Results]) -> list[Sentence]:
             parts.append(f"There is no floor to compare with on {listing(none)}.")
         lead = f"{name}: clearly better than the best floor on {beats} of {plural(len(compared), 'task')}."
         said.append(Sentence(lead if compared else f"{name}: no score to compare.", " ".join(parts)))
+    return said
+
+
+def clear_of_floor(row: Any) -> bool:
+    """Whether the best floor lies outside the interval over folds, on whichever side."""
+    return math.isfinite(row.low) and math.isfinite(row.high) and not row.low <= row.best_floor <= row.high
+
+
+def _judged(results: list[Results]) -> list[Sentence]:
+    """Experiments 1 and 2, after Holm's adjustment over a data set's tasks, and with TOST for equality."""
+    said = []
+    for question, first, second, names, what in (
+        ("task set", "multimodn", "multimodn", ("the multi-task model", "the single-task models"),
+         "One MultiModN for several tasks against one per task"),
+        ("architecture", "multimodn", "p_fusion", ("MultiModN", "P-Fusion"),
+         "MultiModN against P-Fusion, each trained on one task"),
+    ):  # fmt: skip
+        rows = [_single_task_rows(result, question, first, second) for result in results]
+        table = pd.concat(rows) if rows else pd.DataFrame()
+        if table.empty:
+            continue
+        tasks = {verdict: [words(task) for task in part["task"]] for verdict, part in table.groupby("verdict")}
+        better = [(names[0], tasks.get("first better", [])), (names[1], tasks.get("second better", []))]
+        equal = tasks.get("equivalent", [])
+        unclear = len(table) - len(equal) - sum(len(on) for _, on in better)
+        lead = (
+            f"{what}: told apart on {sum(len(on) for _, on in better)} of {plural(len(table), 'task')}, shown to be "
+            f"equal within the margin on {len(equal)}, neither on {unclear}."
+        )
+        parts = [f"Better on {listing(on)}: {name}." for name, on in better if on]
+        if equal:
+            parts.append(f"Equal within the margin: {listing(equal)}.")
+        said.append(Sentence(lead, " ".join(parts)))
+    return said
+
+
+def _single_task_rows(result: Results, question: str, first: str, second: str) -> pd.DataFrame:
+    table = result.comparisons
+    assert table is not None
+    if table.empty:
+        return table
+    mine = table[
+        table["primary"].astype(bool)
+        & (table["question"] == question)
+        & (table["first"] == first)
+        & (table["second"] == second)
+    ]
+    return mine if question == "task set" else mine[mine["first_task_set"] == mine["task"]]
+
+
+def _relied_on(results: list[Results]) -> list[Sentence]:
+    """One sentence on calibration and one on decisions, over all data sets."""
+    before, after = ([entry for r in results for entry in calibrated(r, way)] for way in ("none", "platt"))
+    found = {(r.name, *key): thresholds for r in results for key, thresholds in useful(r).items()}
+    said = []
+    if before:
+        off, still = (sum(bool(faults) for _, faults in entries) for entries in (before, after))
+        lead = f"Probabilities: clearly off as they come for {off} of {plural(len(before), 'model')} of a binary task"
+        said.append(Sentence(lead + (f"; after Platt’s recalibration for {still} of {len(after)}." if after else ".")))
+    if found:
+        helps = sum(bool(thresholds) for thresholds in found.values())
+        lead = f"Decisions: clearly better than treating all and treating none, at some threshold, for {helps} of "
+        said.append(Sentence(f"{lead}{plural(len(found), 'model')} of a binary task."))
+    return said
+
+
+def _less(results: list[Results]) -> list[Sentence]:
+    """One sentence on a modality less and one on another order, over all data sets."""
+    costs, orders = [entry for r in results for entry in costliest(r)], [order_costs(r) for r in results]
+    said = []
+    if costs:
+        parts = []
+        for model in dict.fromkeys(entry[0] for entry in costs):
+            mine = [entry for entry in costs if entry[0] == model]
+            parts.append(f"{model} on {sum(entry[4] for entry in mine)} of {plural(len(mine), 'task')}")
+        said.append(Sentence(f"Without the modality that costs most to lose, clearly worse: {listing(parts)}."))
+    kinds = list(dict.fromkeys(kind for found in orders for kind in found))
+    if kinds:
+        parts = []
+        for kind in kinds:
+            counted = [found[kind] for found in orders if kind in found]
+            worse, num = sum(len(tasks) for tasks, _ in counted), sum(num for _, num in counted)
+            parts.append(f"{kind}, on {worse} of {plural(num, 'task')}")
+        said.append(Sentence(f"MultiModN in an order that training did not show, clearly worse: {'; '.join(parts)}."))
     return said
 
 
@@ -176,7 +269,7 @@ def _left_out(results: list[Results]) -> list[Sentence]:
 
 def _floor_name(result: Results, row: Any) -> str:
     name, value = best_floor(result, row.task, row.metric)
-    return f"{name}, {number(value, row.metric)}" if name else f"its floor, {number(row.best_floor, row.metric)}"
+    return f"{words(name)}, {number(value, row.metric)}" if name else f"its floor, {number(row.best_floor, row.metric)}"
 
 
 def best_floor(result: Results, task: str, metric: str) -> tuple[str, float]:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from mmn.orchestration.report import figures
-from mmn.orchestration.report.compare import paired
 from mmn.orchestration.report.numbers import (
     anchor,
     count,
@@ -23,6 +22,13 @@ from mmn.orchestration.report.numbers import (
 from mmn.orchestration.report.panels import FigureView, Panel, panel, task_label
 from mmn.orchestration.report.results import Results
 from mmn.orchestration.report.sentences import variant
+from mmn.orchestration.report.subsets_words import (
+    costliest_loss,
+    difference_words,
+    less_answers,
+    order_variant,
+    signed_like,
+)
 
 NOTHING = "nothing"
 OTHERS = tuple(model_name(name) for name in ("p_fusion", "fusion_transformer", "xgboost"))
@@ -32,6 +38,7 @@ MOST_ROWS = 33
 
 def subsets_view(result: Results) -> dict[str, Any]:
     return {
+        "less_answers": less_answers(result),
         "subset_figure": subset_figure(result),
         "order_figure": order_figure(result),
         "subset_csvs": sorted(subset_csvs(result)),
@@ -74,11 +81,11 @@ def subset_figure(result: Results) -> FigureView | None:
         "scores worse with one more modality has not learnt to do without the rest. In the table, a loss is told apart "
         "where its interval (over folds, corrected for shared training items) leaves out 0.",
         csv=f"subsets-{result.name}",
-        panels=panels[:1],
+        panels=panels[:2],
         head=["Model", "With all", "Best one alone", "Costliest to lose", "That loss", "With nothing"],
         rows=rows,
-        more_title="The same for the other tasks" if len(panels) > 1 else "",
-        more=panels[1:],
+        more_title="The same for the other tasks" if len(panels) > 2 else "",
+        more=panels[2:],
     )
 
 
@@ -88,53 +95,23 @@ def _subset_rows(result: Results, task: str, table: pd.DataFrame) -> list[list[s
         mine = table[table["series"] == series].set_index("subset")
         metric, whole = str(mine["metric"].iloc[0]), mine[mine["all"].astype(bool)].iloc[0]
         sign = 1 if metric_of(metric).higher_is_better else -1
-        size = int(whole["num_modalities"])
         alone = (sign * mine.loc[mine["num_modalities"] == 1, "estimate"]).dropna()
-        fewer = (sign * mine.loc[mine["num_modalities"] == size - 1, "estimate"]).dropna() if size > 1 else alone[:0]
         best = "undefined" if alone.empty else f"{words(alone.idxmax())} {number(abs(alone.max()), metric)}"
         lost, cost = "one modality only", ""
-        if len(fewer):
-            given = set(str(fewer.idxmin()).split(" + "))
-            lost = next(name for name in str(whole.name).split(" + ") if name not in given)
-            apart = paired(
-                list(mine.loc[str(fewer.idxmin()), "fold_values"]),
-                list(whole["fold_values"]),
-                result.counts.test_ratio,
-            )
-            cost = _difference(apart, metric)
+        if (loss := costliest_loss(result, mine)) is not None:
+            lost, cost = loss[0], difference_words(loss[1], metric)
         nothing = number(float(mine["estimate"].get(NOTHING, math.nan)), metric)
         label = f"{task_label(result, task)}, {series} ({metric_of(metric).label})"
         rows.append([label, number(whole["estimate"], metric), best, words(lost), cost, nothing])
     return rows
 
 
-def _difference(apart: Any, metric: str) -> str:
-    if apart is None:
-        return "too few folds"
-    digits = signed if math.isfinite(metric_of(metric).high) else (lambda v: _signed_like(v, metric))
-    said = f"{digits(apart.mean)} ({digits(apart.low)} to {digits(apart.high)})"
-    return said + (" ▲▼ told apart" if apart.clear else " ≈ not told apart")
-
-
-def _signed_like(value: float, metric: str) -> str:
-    return ("+" if value >= 0 else "−") + number(abs(value), metric)
-
-
 def _subset_panel(result: Results, task: str, rows: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> Panel | None:
     metric = str(rows["metric"].iloc[0])
-    widest = rows.loc[rows["num_modalities"].idxmax()]
-    if int(widest["num_modalities"]) < 2:
+    if int(rows["num_modalities"].max()) < 2:
         return None
-    names = str(widest["subset"]).split(" + ")
-    if rows["subset"].nunique() > MOST_ROWS:
-        rows = rows[rows["num_modalities"].isin({0, 1, len(names) - 1, len(names)})]
-    order = rows.groupby("subset", sort=False)["num_modalities"].first()
-    best = rows.groupby("subset")["estimate"].mean() * (-1 if metric_of(metric).higher_is_better else 1)
-    subsets = sorted(order.index, key=lambda subset: (-order[subset], best[subset]))
-    title, unit = task_label(result, task), str(rows["unit"].iloc[0] or "")
-    xlabel = f"{metric_of(metric).label}{f' ({unit})' if unit else ''}, "
-    xlabel += "higher is better" if metric_of(metric).higher_is_better else "lower is better"
-    limits = (metric_of(metric).low, metric_of(metric).high)
+    drawn, subsets = subset_drawing(rows, styles)
+    title = task_label(result, task)
     alt = f"{title}, {metric_of(metric).label} by subset. " + "; ".join(
         f"{words(subset)}: "
         + ", ".join(
@@ -143,7 +120,22 @@ def _subset_panel(result: Results, task: str, rows: pd.DataFrame, styles: dict[s
         )
         for subset in subsets
     )
-    return panel(title, membership(rows, subsets, names, styles, xlabel, limits), alt)
+    return panel(title, drawn, alt)
+
+
+def subset_drawing(rows: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> tuple[Any, list[str]]:
+    """One task's rows of the table `subsets`, with `series`: the drawing, and the subsets in it from top to bottom."""
+    metric, unit = str(rows["metric"].iloc[0]), str(rows["unit"].iloc[0] or "")
+    names = str(rows.loc[rows["num_modalities"].idxmax(), "subset"]).split(" + ")
+    if rows["subset"].nunique() > MOST_ROWS:
+        rows = rows[rows["num_modalities"].isin({0, 1, len(names) - 1, len(names)})]
+    order = rows.groupby("subset", sort=False)["num_modalities"].first()
+    best = rows.groupby("subset")["estimate"].mean() * (-1 if metric_of(metric).higher_is_better else 1)
+    subsets = sorted(order.index, key=lambda subset: (-order[subset], best[subset]))
+    xlabel = f"{metric_of(metric).label}{f' ({unit})' if unit else ''}, "
+    xlabel += "higher is better" if metric_of(metric).higher_is_better else "lower is better"
+    limits = (metric_of(metric).low, metric_of(metric).high)
+    return membership(rows, subsets, names, styles, xlabel, limits), subsets
 
 
 def membership(
@@ -243,13 +235,13 @@ def order_figure(result: Results) -> FigureView | None:
 
 
 def _order_row(result: Results, row: Any) -> list[str]:
-    digits = signed if math.isfinite(metric_of(row.metric).high) else (lambda v: _signed_like(v, row.metric))
+    digits = signed if math.isfinite(metric_of(row.metric).high) else (lambda v: signed_like(v, row.metric))
     difference = "too few folds"
     if math.isfinite(row.low):
         difference = f"{digits(row.difference)} ({digits(row.low)} to {digits(row.high)})"
         difference += " ≈ not told apart" if row.low <= 0 <= row.high else " ▲▼ told apart"
     return [
-        f"{task_label(result, row.task)}, {_variant(row)} ({metric_of(row.metric).label})",
+        f"{task_label(result, row.task)}, {order_variant(row)} ({metric_of(row.metric).label})",
         number(row.in_order, row.metric),
         number(row.other, row.metric),
         difference,
@@ -260,7 +252,7 @@ def _order_row(result: Results, row: Any) -> list[str]:
 
 def _order_panel(result: Results, metric: str, rows: pd.DataFrame) -> Panel | None:
     """AUROC as it is; an error as a multiple of the first model's in its order of training."""
-    rows = rows.assign(series=[_variant(row) for row in rows.itertuples()])
+    rows = rows.assign(series=[order_variant(row) for row in rows.itertuples()])
     tasks = [task for task in result.tasks if task in set(rows["task"])]
     scaled = not metric_of(metric).higher_is_better
     if scaled:
@@ -305,10 +297,6 @@ def _order_panel(result: Results, metric: str, rows: pd.DataFrame) -> Panel | No
         if mine["first"].any()
     )
     return panel(f"{result.title}: {label}", figure, alt)
-
-
-def _variant(row: Any) -> str:
-    return f"{'single task' if row.task_set == row.task else 'multi-task'}, {row.variant}"
 
 
 def _model_order(name: str) -> tuple[bool, bool, bool, str]:

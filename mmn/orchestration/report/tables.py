@@ -28,7 +28,7 @@ from mmn.orchestration.report.numbers import (
     words,
 )  # fmt: skip
 from mmn.orchestration.report.results import Results
-from mmn.orchestration.report.sentences import best_floor, variant
+from mmn.orchestration.report.sentences import best_floor, clear_of_floor, variant
 
 STANDING_WORDS: dict[Standing, tuple[str, str]] = {
     "beats": ("▲", "beats its floor"),
@@ -110,10 +110,12 @@ def _task_row(result: Results, task: str, columns: list[str]) -> TaskRow:
         metric=metric_of(metric).label + (f" ({unit})" if unit else ""),
         support=_support(result, task, rows),
         columns=cells,
-        floor_name=floor_name,
+        floor_name=words(floor_name),
         floor=number(floor, metric) if floor_name else "none computed",
         floor_href=f"#{anchor('made', 'results', result.name, 'scores')}",
-        other_floors=[(r.model, number(r.estimate, metric)) for r in others.itertuples() if r.model != floor_name],
+        other_floors=[
+            (words(r.model), number(r.estimate, metric)) for r in others.itertuples() if r.model != floor_name
+        ],
         paper=_paper(result, task, columns),
     )
 
@@ -121,6 +123,8 @@ def _task_row(result: Results, task: str, columns: list[str]) -> TaskRow:
 def score_cell(result: Results, row: Any) -> ScoreCell:
     where = standing(row)
     symbol, verdict = STANDING_WORDS[where]
+    if where == "loses" and not clear_of_floor(row):
+        verdict = f"{verdict}, not clearly"
     note = ""
     if where != "undefined" and row.num_folds < result.card["num_folds"]:
         note = f"from {row.num_folds} of {result.card['num_folds']} folds; the others had one class only"

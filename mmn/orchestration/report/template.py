@@ -1,6 +1,7 @@
 """The page's template (Jinja, everything escaped). It holds words and structure; every number comes in as printed."""
 
 from mmn.orchestration.report.comparisons import COMPARED
+from mmn.orchestration.report.highmmt import JOINED
 from mmn.orchestration.report.trust import TRUST
 
 TEMPLATE = """\
@@ -90,6 +91,7 @@ each score beside the best score that needs no model.</p>
 <li><a href="#answer">The answer</a></li><li><a href="#tasks">Tasks and models</a></li>
 {% if datasets | selectattr("compared") | list %}<li><a href="#compared">One model against another</a></li>{% endif %}
 {% if datasets | selectattr("trust") | list %}<li><a href="#trust">May a score be relied on?</a></li>{% endif %}
+{% if joined %}<li><a href="#joined">Several data sets in one model</a></li>{% endif %}
 <li><a href="#absence">Missing on purpose</a></li>{% if datasets | selectattr("subset_csvs") | list %}
 <li><a href="#less">With less</a></li>
 {% endif %}
@@ -109,16 +111,22 @@ each score beside the best score that needs no model.</p>
 {% endfor %}
 </ul>
 {% endfor %}
-<p>“Clearly” means that the floor lies outside the interval over folds. “Told apart” means that the interval of the
-difference
-leaves out 0; two models that are not told apart need not be equal. {{ csv("comparisons") }}</p>
+<p>“Clearly” means that the floor lies outside the interval over folds, or 0 outside that of a difference. Models are
+{% if datasets | selectattr("compared") | list %}
+told apart, and called equal, as under <a href="#compared">One model against another</a>: after adjustment over the
+tasks of a data set (Holm).
+{% else %}
+told apart where the interval of the difference leaves out 0.
+{% endif %}
+Two models that are not told apart need not be equal. {{ csv("comparisons") }}</p>
 
 </section>
 
 <section aria-labelledby="tasks">
 <h2 id="tasks">Tasks and models</h2>
 <p>Each score is the mean over the folds’ test items; below it the 95 % interval over folds. <b>▲</b> beats its floor,
-<b>≈</b> is ahead of it but not clear of it, <b>▼</b> loses to it. A floor is what prevalence, the mean, presence alone,
+<b>≈</b> is ahead of it but not clear of it, <b>▼</b> does no better (“not clearly”: the floor lies within the
+interval). A floor is what prevalence, the mean, presence alone,
 shuffled labels, a linear model of one modality alone or a rule of thumb achieves.
 Click a number to see the model and the versions of what it was made
 from.</p>
@@ -218,6 +226,7 @@ scope="col">Interval over folds</th></tr></thead>
 
 {# compared #}
 {# trust #}
+{# joined #}
 <section aria-labelledby="absence">
 <h2 id="absence">Missing on purpose</h2>
 <p>Data is often missing for a reason: a test is not ordered because the patient looks well. A model can learn that
@@ -273,6 +282,10 @@ class="num">{{ cell.value }}{{ "†" if cell.beats is false }}{% if cell.interva
 <p>What is known of an item differs from place to place, and so does the order in which it comes. Here the trained
 models are given a part of the modalities, or all of them in an order that training did not show.</p>
 {% endif %}
+<h3>{{ dataset.title }}</h3>
+<ul class="answers">
+{% for lead, rest in dataset.less_answers %}<li><b>{{ lead }}</b> {{ rest }}</li>{% endfor %}
+</ul>
 {% if dataset.subset_figure %}{{ drawing(dataset.subset_figure) }}{% endif %}
 {% if dataset.order_figure %}{{ drawing(dataset.order_figure) }}{% endif %}
 <p>All numbers: {% for name in dataset.subset_csvs %}{{ csv(name) }}{{ "" if loop.last else " · " }}{% endfor %}</p>
@@ -475,4 +488,5 @@ is.</footer>
 </html>
 """
 # Sections whose words stand beside their numbers.
-TEMPLATE = TEMPLATE.replace("{# compared #}\n", COMPARED).replace("{# trust #}\n", TRUST)
+for place, section in (("compared", COMPARED), ("trust", TRUST), ("joined", JOINED)):
+    TEMPLATE = TEMPLATE.replace("{# " + place + " #}\n", section)

@@ -12,6 +12,7 @@ from mmn.orchestration.report.numbers import SMALLEST_COUNT, anchor, metric_of, 
 from mmn.orchestration.report.panels import FigureView, panel, task_label
 from mmn.orchestration.report.results import Results
 from mmn.orchestration.report.trust_figures import decision_drawing, reliability_drawing
+from mmn.orchestration.report.trust_words import single_task, trust_answers
 
 WAYS = {"none": "as predicted", "platt": "after Platt", "isotonic": "after isotonic"}
 
@@ -25,6 +26,11 @@ negatives is withheld, and another with it where the whole would give it away; n
 tens.</p>
 {% endif %}
 <h3>{{ dataset.title }}</h3>
+{% if dataset.trust.answers %}
+<ul class="answers">
+{% for lead, rest in dataset.trust.answers %}<li><b>{{ lead }}</b> {{ rest }}</li>{% endfor %}
+</ul>
+{% endif %}
 {% if dataset.trust.reliability %}{{ drawing(dataset.trust.reliability) }}{% endif %}
 {% if dataset.trust.calibration %}
 <details><summary>Calibration by what is present, before and after recalibration ({{
@@ -85,10 +91,13 @@ def trust_view(result: Results) -> dict[str, Any] | None:
         return None
     calibration, subgroups = result.trust.get("calibration"), result.trust.get("subgroups")
     # The page has the single-task models; the csv files have all.
-    subgroups = None if subgroups is None else _single(subgroups)
+    subgroups = None if subgroups is None else single_task(subgroups)
     return {
+        "answers": trust_answers(result),
         "reliability": _reliability_figure(result),
-        "calibration": [] if calibration is None else [_calibration_row(r) for r in _single(calibration).itertuples()],
+        "calibration": []
+        if calibration is None
+        else [_calibration_row(r) for r in single_task(calibration).itertuples()],
         "decisions": _decision_figure(result),
         "subgroups": [] if subgroups is None else [_subgroup_row(r) for r in _primary(subgroups).itertuples()],
         "subgroup_line": "" if subgroups is None else _subgroup_line(_primary(subgroups)),
@@ -97,10 +106,6 @@ def trust_view(result: Results) -> dict[str, Any] | None:
 
 def trust_csvs(result: Results) -> dict[str, pd.DataFrame]:
     return {f"{name}-{result.name}": table for name, table in result.trust.items()}
-
-
-def _single(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["task_set"] == table["task"]]
 
 
 def _primary(table: pd.DataFrame) -> pd.DataFrame:
@@ -166,7 +171,7 @@ def _reliability_figure(result: Results) -> FigureView | None:
     table = result.trust.get("reliability")
     if table is None or table.empty:
         return None
-    mine = _single(table[table["group"] == "all items"])
+    mine = single_task(table[table["group"] == "all items"])
     made = []
     for task, rows in mine.groupby("task", sort=False):
         for model, of_model in rows.groupby("model", sort=False):
@@ -197,7 +202,7 @@ def _decision_figure(result: Results) -> FigureView | None:
     table = result.trust.get("decisions")
     if table is None or table.empty:
         return None
-    mine = _single(table[table["recalibration"] == "none"])
+    mine = single_task(table[table["recalibration"] == "none"])
     made = []
     for task, rows in mine.groupby("task", sort=False):
         if not np.isfinite(rows["net_benefit"]).any():

@@ -1,0 +1,53 @@
+"""What is measured and trained over several data sets: the block `highmmt` of `params.yaml`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class HighMMTSettings:
+    """datasets: those that are joined, two or more; none = the analysis is off.
+
+    seeds: of the heterogeneity measurement, each over all folds. against: what a transfer is compared with, the node's
+    model started again from its own weights, or (the paper) that model itself. share: of all pairs of nodes that is
+    measured, by lot; the rest is completed by a matrix of rank 3. crossmodal: also between pairs of modalities.
+    budgets: numbers of groups that are tried; by_lot: groupings by lot for each. few_shot: shares of a target's
+    training labels. ablations: also train without one part each (paper, table 5).
+    training: settings of every training here; measuring, tuning: what differs in the measurement, and in the trainings
+    that begin from the pre-trained weights. batch_sizes: data set -> its own, so that all have about as many batches.
+    """
+
+    datasets: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    against: Literal["again", "own"] = "again"
+    share: float = 1.0
+    crossmodal: bool = True
+    budgets: tuple[int, ...] = (2, 4)
+    by_lot: int = 2
+    few_shot: tuple[float, ...] = (0.1, 1.0)
+    ablations: bool = True
+    training: Mapping[str, Any] = field(default_factory=dict)
+    measuring: Mapping[str, Any] = field(default_factory=dict)
+    tuning: Mapping[str, Any] = field(default_factory=dict)
+    batch_sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.datasets) == 1 or len(set(self.datasets)) < len(self.datasets):
+            raise ValueError("datasets must name two or more, each once (or none: the analysis is off).")
+        for name, kind in (("datasets", str), ("seeds", int), ("budgets", int)):
+            if not all(isinstance(value, kind) and not isinstance(value, bool) for value in getattr(self, name)):
+                raise ValueError(f"{name} must be a list of {'names' if kind is str else 'whole numbers'}.")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError("seeds must be at least one, each once, none negative.")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is {self.share}; it must be above 0, up to 1.")
+        if any(budget < 2 for budget in self.budgets) or self.by_lot < 0:
+            raise ValueError("budgets must be at least 2 each (1 is always there), and by_lot not negative.")
+        if not all(isinstance(s, int | float) and not isinstance(s, bool) and 0 < s <= 1 for s in self.few_shot):
+            raise ValueError("few_shot must be shares above 0, up to 1.")
+        for name, size in self.batch_sizes.items():
+            if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"batch_sizes.{name} is {size!r}; it must be a whole number of at least 1.")

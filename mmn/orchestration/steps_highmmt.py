@@ -1,0 +1,83 @@
+"""The steps over several data sets: which modalities carry the same information, and one HighMMT over all of them.
+
+They are there when `params.yaml` names data sets under `highmmt:`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from itertools import combinations
+
+from mmn.data import DATASETS
+from mmn.data.errors import ParamsError
+from mmn.orchestration.settings import HIGHMMT
+from mmn.orchestration.step import Active, Need, Step
+
+_FOLDER = f"results/{HIGHMMT}"
+
+
+def highmmt_steps(active: Mapping[str, Active]) -> Iterable[Step]:
+    """None where fewer than two of the named data sets are there."""
+    joined = {name: entry for name, entry in active.items() if entry.joined is not None}
+    if len(joined) < 2:
+        return
+    settings = next(iter(joined.values())).joined
+    assert settings is not None
+    modalities = {name: entry.modalities_for(entry.tasks) for name, entry in joined.items()}
+    _refuse_shared_names(modalities)
+    readers = [DATASETS[name].split(":")[0] for name in joined]
+    inputs = (
+        *(f"cohorts/{name}" for name in joined),
+        *(f"features/{name}/{m}" for name, found in modalities.items() for m in found),
+    )
+    kinds = {
+        "unimodal": "How much worse a model of one modality is for having begun with another's weights: "
+        "who carries the same information (MU).",
+        "crossmodal": "The same between pairs of modalities of one data set (MC).",
+        "sharing": "One HighMMT over all data sets, sharing everything, in groups by heterogeneity, in groups by lot, "
+        "and nothing: scores against parameters.",
+        "transfer": "What the other data sets are worth to each, with all of its training labels and with few.",
+        "ablations": "One HighMMT over all data sets without modality marks, without its encoder, without its pairs.",
+    }
+    pairs = sum(len(list(combinations(found, 2))) for found in modalities.values())
+    if not settings.crossmodal or pairs < 2:
+        del kinds["crossmodal"]
+    if not settings.few_shot:
+        del kinds["transfer"]
+    if not settings.ablations:
+        del kinds["ablations"]
+    measured = tuple(f"{_FOLDER}/{kind}" for kind in ("unimodal", "crossmodal") if kind in kinds)
+    for kind, description in kinds.items():
+        key = f"{_FOLDER}/{kind}"
+        action = "heterogeneity" if key in measured else f"highmmt_{kind}"
+        yield Step(
+            key=key,
+            kind=HIGHMMT,
+            dataset=HIGHMMT,
+            out=f"artifacts/{key}",
+            description=description,
+            deps=(*inputs, *(measured if kind == "sharing" else ())),
+            sections=(HIGHMMT, *(f"{name}.training" for name in joined)),
+            modules=(f"mmn.orchestration.actions.{action}",),
+            tables=tuple(module for reader in readers for module in (reader, f"{reader}.tasks")),
+            options={
+                "kind": kind,
+                "modalities": modalities,
+                "tasks": {name: entry.tasks for name, entry in joined.items()},
+            },
+            need=Need(gpus=1, mem_gb=8, minutes=240),
+            action=action,
+        )
+
+
+def _refuse_shared_names(modalities: Mapping[str, tuple[str, ...]]) -> None:
+    """A model knows a modality by its name."""
+    of: dict[str, str] = {}
+    for name, found in modalities.items():
+        for modality in found:
+            if modality in of:
+                raise ParamsError(
+                    f"params.yaml: {HIGHMMT}.datasets: {of[modality]} and {name} both have a modality '{modality}'; "
+                    "name one of the two data sets."
+                )
+            of[modality] = name
