@@ -20,7 +20,7 @@ from mmn.orchestration.steps import Need
 GPU_POOL = "gpu"
 SLURM_TAG = "mmn/slurm"
 K8S_TAG = "dagster-k8s/config"
-# What a step's process needs, imported once by the server it is forked from: 0.2 s a step instead of 2.
+# What a step's process needs, imported once by the server it is forked from.
 PRELOAD = [
     "dagster._cli", "dagster._core.storage.event_log", "dagster._core.storage.runs", "dagster._core.storage.schedules",
     "dagster._core.storage.local_compute_log_manager", "dagster._core.storage.legacy_storage",
