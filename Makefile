@@ -16,7 +16,7 @@ demo: $(BIN)/.installed
 	@mmn demo
 
 test: $(BIN)/.installed lint
-	@pytest -n 2 --dist loadfile -m "not system"
+	@pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not system"
 
 # Needs root (or sudo) for Debian's Chromium, Slurm, Postgres and nginx.
 test-system: $(BIN)/.installed-system
