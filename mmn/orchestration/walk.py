@@ -5,9 +5,11 @@ Dagster's assets and DVC's stages both come here, which is why they leave the sa
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -87,7 +89,7 @@ def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Ma
         _check_raw(workspace, step, steps)
     report = ProgressFile(workspace, step)
     work = import_module(f"mmn.orchestration.actions.{step.action or step.kind}").run
-    with report, atomic_path(workspace.root / step.out) as temporary:
+    with report, said_if_full(workspace.root), atomic_path(workspace.root / step.out) as temporary:
         job = Job(
             step=step,
             steps=steps,
@@ -108,6 +110,22 @@ def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Ma
     shutil.rmtree(workspace.checkpoints / step.stage, ignore_errors=True)
     remember(workspace.checks, step.stage, version, checks)
     return Outcome(version=version, inputs=inputs, summary=done.summary, picture=done.picture, checks=checks)
+
+
+@contextmanager
+def said_if_full(root: Path) -> Iterator[None]:
+    """A full disk, and not one that was away: trying again helps nobody, so it is an error of ours with the way on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        left = shutil.disk_usage(root).free >> 20
+        raise MmnError(
+            f"{error.filename or root}: no room left on its disk ({left:,} MB are free below {root}). Nothing was "
+            "replaced. Make room (`mmn prune` shows what no kept model needs), or set TMPDIR where that is the full "
+            "disk; the same command goes on from what is finished."
+        ) from error
 
 
 def fresh(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Mapping[str, Active]) -> Outcome:
