@@ -20,7 +20,7 @@ test: $(BIN)/.installed lint
 
 # Needs root (or sudo) for Debian's Chromium, Slurm, Postgres and nginx.
 test-system: $(BIN)/.installed-system
-	@pytest -n 2 --dist loadfile -m system
+	@pytest -m system
 
 ui: $(BIN)/.installed
 	@mmn ui

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from tests.orchestration.test_engines_k8s import DEPLOY
@@ -35,6 +36,9 @@ def proxy(tmp_path_factory):
     listens, writable, read_only = free_ports(3)
     (root / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     (root / "nothing.py").write_text("import dagster as dg\ndefs = dg.Definitions(jobs=[])\n")
+    # Made before two servers begin on it: each would make its tables, and one of them would end on the other's.
+    with dg.DagsterInstance.from_config(str(root)) as instance:
+        assert not instance.get_runs(limit=1) and not instance.all_asset_keys() and not instance.all_instigator_state()
     environment = {**os.environ, "DAGSTER_HOME": str(root), "MMN_UI_HOSTS": NAME}
     commands = [
         [sys.executable, "-m", "mmn.orchestration.webserver", "-f", "nothing.py", "-p", str(port), *more]
@@ -55,7 +59,8 @@ def proxy(tmp_path_factory):
         yield listens, root / "mmn.log"
     finally:
         for process in running:
-            os.killpg(process.pid, signal.SIGTERM)
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
         for process in running:
             process.wait(timeout=30)
 
