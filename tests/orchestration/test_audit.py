@@ -127,6 +127,16 @@ def test_a_copy_of_the_artifacts_and_the_git_repository_is_enough_and_it_says_wh
     assert bare.node(MODEL).checked.witnesses["artifact"] == "agrees"
 
 
+def test_bytes_that_are_not_here_are_not_said_to_have_been_read(world, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    world.git("clone", "-q", str(world.root), str(copy))
+    shutil.copytree(world.root / "artifacts", copy / "artifacts")
+    (copy / "artifacts" / f"{NOTES}.parquet").unlink()
+    done = command(World(copy), "model", "toy/died/multimodn", "--verify", monkeypatch=monkeypatch)
+    said = " ".join(done.output.split())
+    assert "the bytes of 1 are not here, all others were read" in said and "every byte" not in said
+
+
 def test_the_command_prints_a_tree_and_json_with_stable_keys_and_ends_with_1_for_a_fault(world, monkeypatch):
     done = command(world, "model", "toy/died/multimodn", "--verify", monkeypatch=monkeypatch)
     assert done.exit_code == 0 and "Sound" in done.output and "weights: toy, SHA-256 abab" in done.output

@@ -113,7 +113,7 @@ def witnesses(audit: Audit) -> Table:
 
 
 def show_findings(audit: Audit, console: Console) -> None:
-    for severity in ("fault", "missing", "note"):
+    for severity in ("fault", "stale", "missing", "note"):
         found = Counter(f"{f.place}: {f.message}" for f in audit.findings if f.severity == severity)
         for told, times in list(found.items())[:20]:
             more = f" ({times} artifacts)" if times > 1 else ""
@@ -121,7 +121,9 @@ def show_findings(audit: Audit, console: Console) -> None:
         if len(found) > 20:
             console.print(f"… and {len(found) - 20} more of these; --json lists all", highlight=False)
     num = sum(finding.severity == "fault" for finding in audit.findings)
-    read = "every byte was read" if audit.verified else "bytes were not read; --verify reads them"
+    away = sum(finding.code == "bytes" and finding.severity == "missing" for finding in audit.findings)
+    read = f"the bytes of {away} are not here, all others were read" if away else "every byte was read"
+    read = read if audit.verified else "bytes were not read; --verify reads them"
     if audit.sound:
         console.print(
             f"[green]Sound[/green]: {len(audit.nodes)} artifacts, the witnesses that are here agree; {read}.",
