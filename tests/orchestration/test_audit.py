@@ -137,6 +137,22 @@ def test_bytes_that_are_not_here_are_not_said_to_have_been_read(world, tmp_path,
     assert "the bytes of 1 are not here, all others were read" in said and "every byte" not in said
 
 
+def test_what_was_changed_by_hand_and_recorded_without_a_run_is_found_without_dagster(world, tmp_path):
+    copy = tmp_path / "copy"
+    world.git("clone", "-q", str(world.root), str(copy))
+    shutil.copytree(world.root / "artifacts", copy / "artifacts")
+    card = copy / "artifacts" / MODEL / "card.json"
+    card.write_text(card.read_text() + "\n")
+    lock = yaml.safe_load((copy / "dvc.lock").read_text())
+    out = lock["stages"][MODEL.replace("/", "-")]["outs"][0]
+    out["md5"], out["size"] = version_of(card.parent), out["size"] + 1  # as `dvc commit -f` leaves it
+    (copy / "dvc.lock").write_text(yaml.safe_dump(lock))
+    found = now(World(copy), MODEL, verify=True)
+    assert not found.sound
+    told = [f.message for f in found.findings if f.severity == "fault" and f.code == "journal"]
+    assert any("recorded without a run" in message for message in told)
+
+
 def test_the_command_prints_a_tree_and_json_with_stable_keys_and_ends_with_1_for_a_fault(world, monkeypatch):
     done = command(world, "model", "toy/died/multimodn", "--verify", monkeypatch=monkeypatch)
     assert done.exit_code == 0 and "Sound" in done.output and "weights: toy, SHA-256 abab" in done.output

@@ -152,8 +152,11 @@ def _journal(snapshot: Snapshot, entry: Entry) -> list[Finding]:
         return []
     if not lines:
         runs = any(line.get("step") == entry.key for line in snapshot.journal.lines)
-        message = "the journal knows no run that ended in this version" + (", only in others" if runs else "")
-        return [Finding(severity="note", code="journal", key=entry.key, place="journal.jsonl", message=message)]
+        message = "the journal knows no run that ended in this version"
+        if runs:
+            message += ", only in others: it was recorded without a run (`dvc commit`), or the journal was cut"
+        severity: Severity = "fault" if runs else "note"
+        return [Finding(severity=severity, code="journal", key=entry.key, place="journal.jsonl", message=message)]
     return [
         Finding(
             severity="fault", code="lock-entry", key=entry.key, place=f"dvc.lock, {entry.stage}",
