@@ -13,11 +13,12 @@ from mmn.data import DATASETS, load_dataset
 from mmn.data.dataset import Dataset, Inspection
 from mmn.data.errors import ParamsError, RawFileError
 from mmn.featurizers import FEATURIZERS
-from mmn.modeling import BY_DEFAULT, COMPRESSED, LEARNERS, MODELS, SINGLE_TASK, XGBOOST
+from mmn.modeling import BY_DEFAULT, COMPRESSED, LEARNERS, MODELS, SINGLE_TASK
 from mmn.orchestration.params import check_known, section
 from mmn.orchestration.settings import HIGHMMT, highmmt_settings, highmmt_training
 from mmn.orchestration.step import Active, Need, Step
 from mmn.orchestration.steps_highmmt import highmmt_steps
+from mmn.orchestration.steps_results import AUTOENCODED, Made, result_steps
 from mmn.orchestration.workspace import Workspace
 
 DATASET_SECTIONS = (
@@ -189,7 +190,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         )
         embedding_of[modality_name] = key
         if dataset.autoencoded:
-            encoded = f"features/{name}/{modality_name}_autoencoded"
+            encoded = key + AUTOENCODED
             yield Step(
                 key=encoded,
                 kind="autoencoder",
@@ -204,7 +205,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
             )
     models: dict[str, list[str]] = {architecture: [] for architecture in LEARNERS}
     for architecture in entry.architectures:
-        suffix = "_autoencoded" if dataset.autoencoded and architecture in COMPRESSED else ""
+        suffix = AUTOENCODED if dataset.autoencoded and architecture in COMPRESSED else ""
         for task_set, tasks in entry.task_sets.items():
             if architecture in SINGLE_TASK and len(tasks) > 1:
                 continue
@@ -235,129 +236,15 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
                 action="" if architecture in MODELS else "trees",
             )
             models[architecture].append(key)
-    embeddings = tuple(embedding_of.values())
-    yield Step(
-        key=f"results/{name}/scores",
-        kind="scores",
-        dataset=name,
-        out=f"artifacts/results/{name}/scores",
-        description="Every model and floor on every task, with intervals over folds and subjects; models compared.",
-        deps=(cohort, *embeddings, *(key for keys in models.values() for key in keys)),
-        sections=(mode, f"{name}.training", f"{name}.comparison"),
-        modules=(
-            "mmn.orchestration.actions.scores",
-            *([dataset.binarise.split(":")[0]] if dataset.binarise else []),
-        ),
-        tables=tables,
-        options={"modalities": entry.modalities},
+    yield from result_steps(
+        Made(
+            entry=entry,
+            cohort=cohort,
+            embedding_of=embedding_of,
+            models={architecture: tuple(keys) for architecture, keys in models.items()},
+            tables=tables,
+        )
     )
-    # What is said of a probability or of a value; a multiclass task has several.
-    plain = {task.name for task in dataset.tasks if task.kind != "multiclass"}
-    looked_into = tuple(f"models/{name}/{t}/multimodn" for t, tasks in entry.task_sets.items() if plain & set(tasks))
-    if models["multimodn"] and looked_into:
-        yield Step(
-            key=f"results/{name}/interpretability",
-            kind="interpretability",
-            dataset=name,
-            out=f"artifacts/results/{name}/interpretability",
-            description="What each modality contributes alone (IMC) and on average over what else is known (Shapley), "
-            "and how predictions move step by step (CP). Aggregates; single items only if generated or asked for.",
-            deps=(cohort, *embeddings, *(key for key in models["multimodn"] if key in looked_into)),
-            sections=(mode, f"{name}.interpretability"),
-            modules=("mmn.orchestration.actions.interpretability",),
-            tables=tables,
-        )
-    if trained := [key for keys in models.values() for key in keys]:
-        suffix = "_autoencoded" if dataset.autoencoded and any(models[a] for a in COMPRESSED) else ""
-        yield Step(
-            key=f"results/{name}/subsets",
-            kind="subsets",
-            dataset=name,
-            out=f"artifacts/results/{name}/subsets",
-            description="Every model with every subset of its modalities, and MultiModN with them in other orders, "
-            "trained in one order and, once, in random ones.",
-            deps=(cohort, *embeddings, *(embedding_of[m] + suffix for m in entry.modalities if suffix), *trained),
-            sections=(mode, f"{name}.subsets"),
-            modules=("mmn.orchestration.actions.subsets",),
-            tables=tables,
-            options={"modalities": entry.modalities, "suffix": suffix},
-            need=Need(gpus=1),
-        )
-    if (trained_keys := tuple(key for keys in models.values() for key in keys)) and plain & set(entry.tasks):
-        compressed = [a for a in COMPRESSED if models[a]] if dataset.autoencoded else []
-        yield Step(
-            key=f"results/{name}/trust",
-            kind="trust",
-            dataset=name,
-            out=f"artifacts/results/{name}/trust",
-            description="May a score be relied on: calibration by what is present, before and after recalibration, "
-            "decision curves, and scores by subgroup.",
-            deps=(
-                cohort,
-                *embeddings,
-                *(embedding_of[m] + "_autoencoded" for m in entry.modalities if compressed),
-                *trained_keys,
-            ),
-            sections=(mode,),
-            modules=(
-                "mmn.orchestration.actions.trust",
-                *(MODELS[a].split(":")[0] for a in MODELS if models[a]),
-                *(("mmn.modeling.xgboost_storage",) if models[XGBOOST] else ()),
-            ),
-            tables=tables,
-            options={"modalities": entry.modalities, "suffix": dict.fromkeys(compressed, "_autoencoded")},
-        )
-    if any(task.early for task in dataset.tasks if task.name not in entry.inspection.skipped) and models["multimodn"]:
-        suffix = "_autoencoded" if dataset.autoencoded else ""
-        yield Step(
-            key=f"results/{name}/early",
-            kind="early",
-            dataset=name,
-            out=f"artifacts/results/{name}/early",
-            description="How good predictions are when a part of the series has been seen: MultiModN read earlier, "
-            "P-Fusion trained anew on that part.",
-            deps=tuple(
-                dict.fromkeys(
-                    [
-                        cohort,
-                        *embeddings,
-                        *(embedding_of[m] + suffix for m in entry.modalities),
-                        *models["multimodn"],
-                    ]
-                )
-            ),
-            sections=(mode, f"{name}.training"),
-            modules=("mmn.orchestration.actions.early",),
-            tables=tables,
-            options={"modalities": entry.modalities, "suffix": suffix},
-            need=Need(gpus=1),
-        )
-    if dataset.missingness is not None and dataset.missingness[1] not in entry.inspection.skipped:
-        task, wanted = dataset.missingness[1], entry.removed or dataset.missingness[:1]
-        modalities = entry.modalities_for((task,))
-        if (removed := tuple(m for m in wanted if m in modalities)) and len(modalities) > 1:
-            yield Step(
-                key=f"results/{name}/missingness",
-                kind="missingness",
-                dataset=name,
-                out=f"artifacts/results/{name}/missingness",
-                description=f"{task} with {', '.join(removed)} missing in training for a reason or for none: "
-                "who learns from absence?",
-                deps=(cohort, *(embedding_of[m] for m in modalities)),
-                sections=(mode, f"{name}.training", f"{name}.missingness"),
-                modules=(
-                    "mmn.orchestration.actions.missingness",
-                    *(MODELS[architecture].split(":")[0] for architecture in MODELS),
-                ),
-                tables=tables,
-                options={
-                    "task": task,
-                    "modalities": modalities,
-                    "removed": removed,
-                    "not_there": tuple(m for m in wanted if m not in removed),
-                },
-                need=Need(gpus=1),
-            )
 
 
 def check_params(params: Mapping[str, Any]) -> None:
