@@ -36,6 +36,12 @@ class Made:
         """The architectures whose models read autoencoded embeddings."""
         return tuple(a for a in COMPRESSED if self.models[a]) if self.entry.dataset.autoencoded else ()
 
+    @property
+    def readers(self) -> tuple[str, ...]:
+        """The modules of the models that are read. They are loaded by name, so that no import tells of them."""
+        trees = ("mmn.modeling.xgboost_storage",) if self.models[XGBOOST] else ()
+        return (*(_module(a) for a in MODELS if self.models[a]), *trees)
+
     def step(self, kind: str, deps: tuple[str, ...], sections: tuple[str, ...] = (), **more: Any) -> Step:
         """deps without the cohort, sections without the mode, modules without the action: every step has those."""
         key = f"results/{self.name}/{kind}"
@@ -50,6 +56,10 @@ class Made:
             tables=self.tables,
             **more,
         )
+
+
+def _module(architecture: str) -> str:
+    return MODELS[architecture].split(":")[0]
 
 
 def result_steps(made: Made) -> Iterator[Step]:
@@ -82,6 +92,7 @@ def result_steps(made: Made) -> Iterator[Step]:
             ("subsets",),
             description="Every model with every subset of its modalities, and MultiModN with them in other orders, "
             "trained in one order and, once, in random ones.",
+            modules=made.readers,
             options={"modalities": entry.modalities, "suffix": AUTOENCODED if made.compressed else ""},
             need=Need(gpus=1),
         )
@@ -91,10 +102,7 @@ def result_steps(made: Made) -> Iterator[Step]:
             (*embeddings, *(autoencoded if made.compressed else ()), *made.trained),
             description="May a score be relied on: calibration by what is present, before and after recalibration, "
             "decision curves, and scores by subgroup.",
-            modules=(
-                *(MODELS[a].split(":")[0] for a in MODELS if made.models[a]),
-                *(("mmn.modeling.xgboost_storage",) if made.models[XGBOOST] else ()),
-            ),
+            modules=made.readers,
             options={"modalities": entry.modalities, "suffix": dict.fromkeys(made.compressed, AUTOENCODED)},
         )
     if any(dataset.task(name).early for name in entry.tasks) and made.models["multimodn"]:
@@ -104,6 +112,7 @@ def result_steps(made: Made) -> Iterator[Step]:
             ("training",),
             description="How good predictions are when a part of the series has been seen: MultiModN read earlier, "
             "P-Fusion trained anew on that part.",
+            modules=(_module("multimodn"), _module("p_fusion")),
             options={"modalities": entry.modalities, "suffix": AUTOENCODED if dataset.autoencoded else ""},
             need=Need(gpus=1),
         )
@@ -124,7 +133,7 @@ def _missingness(made: Made) -> Iterator[Step]:
             ("training", "missingness"),
             description=f"{task} with {', '.join(removed)} missing in training for a reason or for none: "
             "who learns from absence?",
-            modules=tuple(where.split(":")[0] for where in MODELS.values()),
+            modules=tuple(map(_module, MODELS)),
             options={
                 "task": task,
                 "modalities": modalities,

@@ -12,6 +12,7 @@ import yaml
 from mmn.data import DATASETS, load_dataset
 from mmn.data.dataset import Inspection
 from mmn.featurizers import FEATURIZERS, load_featurizer
+from mmn.modeling import MODELS
 from mmn.orchestration.code import PACKAGE, code_files
 from mmn.orchestration.dvc_pipeline import render_stages
 from mmn.orchestration.params import load_params
@@ -45,6 +46,20 @@ def test_stages_assets_and_folders_have_the_same_names(steps):
         assert out.removeprefix("artifacts/").split(".")[0] == key
         for dep in step.deps:
             assert steps[dep].out in stages[step.stage]["deps"]
+
+
+def test_a_step_that_runs_models_reads_the_code_of_every_one_of_them(steps):
+    looked = 0
+    for step in steps.values():
+        if step.kind not in {"subsets", "trust", "interpretability", "early"}:
+            continue
+        run = {key.split("/")[3] for key in step.deps if key.startswith("models/")}
+        run |= {"p_fusion"} if step.kind == "early" else set()  # trained there
+        code = code_files(step.modules, step.tables)
+        for architecture in run:
+            assert MODELS[architecture].split(":")[0].replace(".", "/") + ".py" in code, (step.key, architecture)
+            looked += 1
+    assert looked > 10
 
 
 def test_dagster_has_the_same_assets_and_arrows(edu_road):
