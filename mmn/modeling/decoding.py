@@ -1,8 +1,7 @@
 """Networks that read rows for tasks, in training: losses and gradients, a part of the rows at a time.
 
 The networks of all tasks of one form are one stack of N = K x D, read forwards and backwards while a part's rows are in
-the cache. The way back is written out; only the loss of what they give (`loss_terms`) is left to autograd. A test holds
-this equal to autograd throughout.
+the cache. The way back is written out, that of the losses too. Tests hold both equal to autograd's.
 
 K members, D tasks, R rows, S width of a row, H width of a hidden layer, O outputs.
 """
@@ -17,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from mmn.data.dataset import Task
-from mmn.modeling.architecture import loss_terms
 from mmn.modeling.layers import MemberLinear, MemberMLP, add_gradient, relu_gradient
 
 # Rows of all members and tasks that are read at a time: what is made of them stays in the cache.
@@ -101,7 +99,7 @@ class _Stack:
             if number or gradient_KRS is not None:
                 passed = torch.bmm(passed, self.weights[number].transpose(1, 2))
         if gradient_KRS is not None:
-            gradient_KRS[:, part] += passed.unflatten(0, (-1, self.num_tasks)).sum(dim=1)
+            gradient_KRS[:, part] += passed.view(-1, self.num_tasks, *passed.shape[1:]).sum(dim=1)
         for (weight_sum, bias_sum), (weight, bias) in zip(self.sums, gradients, strict=False):
             weight_sum += weight
             bias_sum += bias
@@ -110,12 +108,10 @@ class _Stack:
 
     def _losses(self, raw_NOR: Tensor, part: slice) -> tuple[Tensor, Tensor]:
         """(K,) losses and their gradient by what the networks give, (N, O, R)."""
-        raw_KDOR = raw_NOR.unflatten(0, (-1, self.num_tasks)).requires_grad_()
-        with torch.enable_grad():
-            terms_KDR = loss_terms(raw_KDOR.transpose(2, 3), self.target_KDR[:, :, part], self.task, self.loss)
-            losses_K = (terms_KDR * self.weight_KDR[:, :, part]).sum(dim=(1, 2))
-            (gradient_KDOR,) = torch.autograd.grad(losses_K.sum(), raw_KDOR)
-        return losses_K.detach(), gradient_KDOR.flatten(0, 1)
+        raw_KDOR = raw_NOR.view(-1, self.num_tasks, *raw_NOR.shape[1:])
+        target_KDR, weight_KDR = self.target_KDR[:, :, part], self.weight_KDR[:, :, part]
+        terms_KDR, gradient_KDOR = losses_with_gradient(raw_KDOR, target_KDR, weight_KDR, self.task, self.loss)
+        return terms_KDR.sum(dim=(1, 2)), gradient_KDOR.view(raw_NOR.shape)
 
     def add_gradients(self) -> None:
         (last_weight, last_bias), *earlier = self.sums
@@ -125,6 +121,32 @@ class _Stack:
             for layer, weight, bias in zip(layers, *by_task, strict=True):
                 add_gradient(layer.weight, weight)
                 add_gradient(layer.bias, bias)
+
+
+def losses_with_gradient(raw: Tensor, target: Tensor, weight: Tensor, task: Task, loss: str) -> tuple[Tensor, Tensor]:
+    """`weight * loss_terms`, (..., R), and its gradient by `raw`, (..., outputs, R). target, weight: (..., R)."""
+    if task.kind == "regression":
+        said = torch.sigmoid(raw)
+        off = said.squeeze(-2) - target
+        slope = (2.0 * off * weight).unsqueeze(-2) * said * (1.0 - said)
+        return off.square_().mul_(weight), slope
+    if loss == "published":
+        raw = torch.sigmoid(raw)
+    if task.kind == "binary":
+        turned = 1.0 - 2.0 * target
+        margin = (raw[..., 1, :] - raw[..., 0, :]).mul_(turned)
+        wrong = torch.sigmoid(margin)
+        # softplus(m) is max(m, 0) - log(max(p, 1 - p)) with p = sigmoid(m): one logarithm, and that of 1/2 or more.
+        terms = margin.clamp_(min=0.0).sub_(torch.maximum(wrong, 1.0 - wrong).log_()).mul_(weight)
+        by_margin = wrong.mul_(weight).mul_(turned)
+        gradient = torch.stack([-by_margin, by_margin], dim=-2)
+    else:
+        right = target.long().unsqueeze(-2)
+        terms = (torch.logsumexp(raw, dim=-2) - raw.gather(-2, right).squeeze(-2)).mul_(weight)
+        by_class = torch.softmax(raw, dim=-2)
+        gradient = by_class.scatter_add_(-2, right, by_class.new_full((), -1.0).expand(right.shape))
+        gradient = gradient.mul_(weight.unsqueeze(-2))
+    return terms, gradient.mul_(raw).mul_(1.0 - raw) if loss == "published" else gradient
 
 
 def _side_by_side(parts: Sequence[Tensor]) -> Tensor:

@@ -6,7 +6,7 @@ modality is static), R rows. A state is what is known so far: number 0 before an
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -64,6 +64,7 @@ class MultiModN(Model):
         self.fronts = build_fronts(modalities, chosen, settings.hidden, rngs)
         inputs = [m.num_steps * widths[m.name] for m in modalities]
         self.num_applications = sum(m.num_steps for m in modalities)
+        self._in_order = self.applications([m.name for m in modalities])
         # `keep` holds what each modality's encoder reads first (steps x width, or x a front's features), then the state
         # before each application.
         self.dropout_widths = (*inputs, self.num_applications * settings.state)
@@ -114,16 +115,14 @@ class MultiModN(Model):
 
     # The same for a whole batch.
 
-    def applications(self, order: Sequence[str] | None = None) -> Iterator[tuple[int, str]]:
+    def applications(self, order: Sequence[str] | None = None) -> list[tuple[int, str]]:
         """(step, modality) in the order of encoding. A static modality among series is encoded at step 0 only."""
+        if order is None:
+            return self._in_order
         steps = {m.name: m.num_steps for m in self.modalities}
-        names = tuple(steps) if order is None else tuple(order)
-        for name in names:
+        for name in order:
             self.encoder(name)
-        for step in range(self.num_steps):
-            for name in names:
-                if step < steps[name]:
-                    yield step, name
+        return [(step, name) for step in range(self.num_steps) for name in order if step < steps[name]]
 
     def states(self, batch: Batch, keep_KBW: Tensor | None = None, order: Sequence[str] | None = None) -> list[Tensor]:
         """The state before any evidence, then after each application: L + 1 tensors of shape (K, B, S).
@@ -270,14 +269,13 @@ class MultiModN(Model):
 
         A state exists if its modality was present; state 0 always. It is compared with the target of its own step.
         """
-        applications = list(self.applications(order))
         exists_KLB = self._exists(batch, order)
-        step_of_state = torch.tensor([0, *(step for step, _ in applications)], device=batch.real.device)
+        steps = [0, *(step for step, _ in self.applications(order))]
         targets, weights = {}, {}
         for task in self.tasks:
             target_KLB = batch.targets[task.name].transpose(1, 2)
             if task.per_step:
-                target_KLB = target_KLB.index_select(1, step_of_state)
+                target_KLB = target_KLB[:, steps]
             known = ~torch.isnan(target_KLB)
             weights[task.name] = (exists_KLB & known).flatten(1).to(target_KLB.dtype)
             targets[task.name] = torch.nan_to_num(target_KLB).expand(exists_KLB.shape).flatten(1)
@@ -292,11 +290,15 @@ class MultiModN(Model):
 
     def _exists(self, batch: Batch, order: Sequence[str] | None) -> Tensor:
         """(K, L + 1, B) bool: whether the item is real and its state moved there; of state 0, whether it is real."""
-        exists = [batch.real]
-        for step, name in self.applications(order):
-            absent = name not in batch.present
-            exists.append(torch.zeros_like(batch.real) if absent else batch.present[name][:, :, step] & batch.real)
-        return torch.stack(exists, dim=1)
+        real_K1B = batch.real.unsqueeze(1)
+        found = {name: present_KBT.transpose(1, 2) for name, present_KBT in batch.present.items()}
+        column, first = {}, 0
+        for name, present_KTB in found.items():
+            column[name], first = first, first + present_KTB.shape[1]
+        # The two last columns: of a modality that is not there at all, and of state 0.
+        columns = torch.cat([*found.values(), torch.zeros_like(real_K1B), torch.ones_like(real_K1B)], dim=1)
+        places = [column[name] + step if name in column else first for step, name in self.applications(order)]
+        return columns[:, [first + 1, *places]] & real_K1B
 
     def _decoded_losses(self, states_KRS: Tensor, targets: dict[str, Tensor], weights: dict[str, Tensor]) -> Tensor:
         per_task = [
