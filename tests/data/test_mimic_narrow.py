@@ -265,7 +265,7 @@ def test_the_benchmarks_world_goes_all_the_way_and_spilling_changes_nothing(tmp_
     from benchmarks import chart_events
     from benchmarks.generated_chart_events import HEADER, make_chart_world
 
-    monkeypatch.setattr(chart_events, "SMALL_MEMORY_BYTES", 1_000)
+    monkeypatch.setattr(chart_events.events, "MEMORY_BYTES", 1_000)
     made = make_chart_world(tmp_path / "a", 30_000, seed=3)
     made.items.to_parquet(tmp_path / "a/items.parquet")
     again = make_chart_world(tmp_path / "b", 30_000, seed=3)
@@ -274,8 +274,9 @@ def test_the_benchmarks_world_goes_all_the_way_and_spilling_changes_nothing(tmp_
     assert len(rows) == made.num_rows >= 30_000 and list(rows.columns) == HEADER.strip().split(",")
     assert rows["itemid"].isin(events_of_signals()).mean() == pytest.approx(0.3, abs=0.01)
     assert chart_events.measure("convert", made.raw)["rows"] == made.num_rows
-    found = [chart_events.measure(step, made.raw) for step in ("statistics", "spilled")]
-    assert found[0]["hash"] == found[1]["hash"] and "0 MB spilled" in found[1]["notes"]
+    found = [chart_events.measure(step, made.raw) for step in ("statistics", "unspilled")]
+    assert found[0]["hash"] == found[1]["hash"] and found[0]["notes"] != found[1]["notes"]
+    assert [" 0.0 MB spilled" in of_step["notes"] for of_step in found] == [False, True]
     assert chart_events.measure("scan", made.raw)["wall"] > 0
 
 

@@ -45,7 +45,9 @@ OF_STAY = "e.stay_id = k.stay_id"
 OF_ADMISSION = "e.hadm_id = k.hadm_id"
 OF_VISIT = "e.subject_id = k.subject_id AND (e.hadm_id = k.hadm_id OR (e.hadm_id IS NULL AND e.time >= k.start_time))"
 
-MEMORY_BYTES = 512 << 20  # of events that wait; beyond it they go to a temporary file
+# Of events that wait; beyond it they go to a temporary file. More is slower: memory that is used again is warm, that
+# of a first touch is not, and the file stays in the system's cache while there is room.
+MEMORY_BYTES = 32 << 20
 PART_ROWS = 1 << 19
 BLOCK_ROWS = 1 << 17  # as SCAN_ROWS: what one step makes stays in the cache, and in memory that is used again
 SCAN_ROWS = 1 << 17
