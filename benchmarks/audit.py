@@ -4,7 +4,8 @@
     python -m benchmarks.audit --models 100
 
 The workspace is made by hand: `dvc.lock` and `dvc.yaml` as the table of steps writes them (every step with the code of
-a real model), a card, weights and predictions per model, a journal line and a Dagster event per step. Each question is
+a real model), a card, weights and predictions per model, a journal line, a Dagster event and a run of it per step, and
+300 commits in each of which the journal had grown. Each question is
 asked in turn, `--rounds` times, interleaved; the figures are medians. Reading the lock with PyYAML alone stands beside
 it, as that is what a simple audit would begin with.
 """
@@ -36,7 +37,7 @@ from mmn.orchestration.audit.audit import audit, audit_all
 from mmn.orchestration.audit.markdown import Pages
 from mmn.orchestration.audit.snapshot import open_snapshot
 from mmn.orchestration.code import PACKAGE, code_files
-from mmn.orchestration.dvc_pipeline import LOADER, code_version_from
+from mmn.orchestration.dvc_pipeline import HEADER, LOADER, code_version_from
 
 MODULES = ("mmn.orchestration.actions.model", "mmn.modeling.multimodn")
 
@@ -86,9 +87,10 @@ def make_workspace(root: Path, num_models: int) -> None:
         name: {"cmd": stage["cmd"], "deps": [d["path"] for d in stage["deps"]], "outs": [stage["outs"][0]["path"]]}
         for name, stage in stages.items()
     }
-    (root / "dvc.yaml").write_text(yaml.dump({"stages": plan}, Dumper=_Plain, sort_keys=False))
+    (root / "dvc.yaml").write_text(HEADER + yaml.dump({"stages": plan}, Dumper=_Plain, sort_keys=False))
     _write_journal(root, stages)
     _write_events(root, stages)
+    _write_history(root)
 
 
 class _Plain(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
@@ -118,28 +120,53 @@ def _write_journal(root: Path, stages: dict[str, Any]) -> None:
     (root / journal.FILE).write_text("".join(lines))
 
 
+_TABLES = """
+CREATE TABLE event_logs (id INTEGER PRIMARY KEY, run_id, event, dagster_event_type, asset_key);
+CREATE INDEX by_key ON event_logs (asset_key, dagster_event_type);
+CREATE TABLE asset_keys (asset_key, last_materialization);
+CREATE TABLE asset_event_tags (event_id, asset_key, key, value);
+"""
+_EVENT = "INSERT INTO event_logs (run_id, event, dagster_event_type, asset_key) VALUES (?, ?, ?, ?)"
+
+
 def _write_events(root: Path, stages: dict[str, Any]) -> None:
-    """The columns of Dagster's event log that hold materialisations."""
-    path = root / ".dagster" / "history" / "runs" / "index.db"
-    path.parent.mkdir(parents=True)
-    with sqlite3.connect(path) as connection:
-        connection.execute(
-            "CREATE TABLE event_logs (id INTEGER PRIMARY KEY, run_id, event, dagster_event_type, asset_key)"
-        )
-        connection.execute("CREATE INDEX by_key ON event_logs (asset_key, dagster_event_type)")
-        for stage in stages.values():
-            key = stage["cmd"].removeprefix("mmn step ")
+    """The columns of Dagster's event log that hold materialisations; a run of its own for each step, the worst case."""
+    folder = root / ".dagster" / "history" / "runs"
+    folder.mkdir(parents=True)
+    with sqlite3.connect(folder / "index.db") as index:
+        index.executescript(_TABLES)
+        for number, stage in enumerate(stages.values(), 1):
+            name = json.dumps(stage["cmd"].removeprefix("mmn step ").split("/"))
             code = {dep["path"]: dep["md5"] for dep in stage["deps"] if dep["path"].endswith(".py")}
-            tags = {
-                "dagster/data_version": stage["outs"][0]["md5"],
-                "dagster/code_version": code_version_from(code, {}),
-            }
-            event = {"dagster_event": {"event_specific_data": {"materialization": {"tags": tags}}}}
-            row = ("", json.dumps(event), "ASSET_MATERIALIZATION", json.dumps(key.split("/")))
-            connection.execute(
-                "INSERT INTO event_logs (run_id, event, dagster_event_type, asset_key) VALUES (?,?,?,?)", row
-            )
-    connection.close()
+            version = stage["outs"][0]["md5"]
+            tags = {"dagster/data_version": version, "dagster/code_version": code_version_from(code, {})}
+            event = json.dumps({"dagster_event": {"event_specific_data": {"materialization": {"tags": tags}}}})
+            row = (f"run{number}", event, "ASSET_MATERIALIZATION", name)
+            index.execute(_EVENT, row)
+            index.execute("INSERT INTO asset_keys VALUES (?, ?)", (name, event))
+            tagged = (number, name, "dagster/data_version", version)
+            index.execute("INSERT INTO asset_event_tags VALUES (?, ?, ?, ?)", tagged)
+            run = sqlite3.connect(folder / f"run{number}.db")
+            run.executescript(f"PRAGMA synchronous = OFF; {_TABLES}")
+            run.execute(_EVENT, row)
+            run.commit()
+            run.close()
+    index.close()
+
+
+def _write_history(root: Path, num_commits: int = 300) -> None:
+    """A commit of the lock and the journal after every few runs, as `git fast-import` makes them."""
+    rows = (root / journal.FILE).read_bytes().splitlines(keepends=True)
+    told = []
+    for number in range(1, num_commits + 1):
+        data = b"".join(rows[: len(rows) * number // num_commits])
+        told.append(b"commit refs/heads/main\ncommitter Ada <ada@example.org> %d +0000\ndata 1\nx\n" % number)
+        told += [b"M 644 inline %b\ndata %d\n%b\n" % (journal.FILE.encode(), len(data), data)]
+    for name in ("dvc.lock", "dvc.yaml"):
+        data = (root / name).read_bytes()
+        told.append(b"M 644 inline %b\ndata %d\n%b\n" % (name.encode(), len(data), data))
+    subprocess.run(["git", "init", "-q", "-b", "main"], cwd=root, check=True)
+    subprocess.run(["git", "fast-import", "--quiet"], cwd=root, input=b"".join(told), check=True)
 
 
 def measure(root: Path, num_models: int, rounds: int) -> dict[str, tuple[float, float]]:

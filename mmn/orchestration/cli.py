@@ -312,6 +312,8 @@ def prune(
     table = build_steps(active_datasets(workspace))
     found = find_unneeded(workspace, table, keep=keep or (), only=only or (), tips=tips)
     for kind, what in KINDS.items():
+        if kind == "artifact" and only:
+            what = f"artifacts that {', '.join(only)} and what they read do not need"
         if items := [item for item in found if item.kind == kind]:
             typer.echo(f"{sum(item.num_bytes for item in items) / 1e6:>10.1f} MB {len(items):>6}  {what}")
             for item in items[:10]:
@@ -403,6 +405,14 @@ def main() -> None:
         app()
     except MmnError as error:
         typer.echo(f"mmn: {error}", err=True)
+        sys.exit(1)
+    except Exception as error:
+        from mmn.orchestration.audit.broken import broken_code
+
+        said = broken_code(error, any_error=sys.argv[1:2] == ["audit"])
+        if said is None:
+            raise
+        typer.echo(f"mmn: {said}", err=True)
         sys.exit(1)
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -122,13 +123,20 @@ class World:
         self.git("commit", "-q", "-m", message)
         return self.git("rev-parse", "HEAD")
 
+    def forget_journal(self) -> None:
+        """As if none had ever been kept: neither here nor in the one commit."""
+        self.git("rm", "-q", "journal.jsonl")
+        self.git("commit", "-q", "--amend", "-m", "First run")
+
     def git(self, *arguments: str) -> str:
         who = ["-c", "user.name=Ada", "-c", "user.email=ada@example.org"]
         done = subprocess.run(["git", *who, *arguments], cwd=self.root, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
 
+@cache
 def make_world(root: Path) -> World:
+    """Made once, whichever test asks first."""
     make_workspace(root)
     world = World(root)
     world.git("config", "user.name", "Ada")

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -17,7 +18,8 @@ from mmn.data.files import version_of
 from mmn.orchestration.audit.audit import audit, audit_all
 from mmn.orchestration.audit.cli import app
 from mmn.orchestration.audit.diff import diff, parse_side
-from mmn.orchestration.audit.item import audit_item, ranges
+from mmn.orchestration.audit.item import audit_item
+from mmn.orchestration.audit.item_rows import ranges
 from mmn.orchestration.audit.snapshot import open_snapshot
 from tests.orchestration.audit_world import PARAMS, SECRET, WEIGHTS, World, make_world
 
@@ -27,7 +29,7 @@ OTHER_WIDTH = {"toy": {**PARAMS["toy"], "features": {"notes": {"width": 4}}}}
 
 @pytest.fixture(scope="session")
 def first_world(tmp_path_factory) -> World:
-    return make_world(tmp_path_factory.mktemp("audit") / "study")
+    return make_world(tmp_path_factory.getbasetemp() / "audit" / "study")
 
 
 @pytest.fixture
@@ -185,17 +187,18 @@ def _places(world: World) -> list[Path]:
 
 
 @pytest.mark.parametrize("witnesses", ["all", "without Dagster", "without the journal", "with neither"])
-def test_every_flipped_byte_of_an_artifact_or_of_the_lock_is_found_with_its_place(first_world, tmp_path, witnesses):
+def test_every_flipped_byte_of_an_artifact_or_of_what_is_recorded_is_found_with_its_place(
+    first_world, tmp_path, witnesses
+):
     shutil.copytree(first_world.root, tmp_path / "study", symlinks=True)
     world = World(tmp_path / "study")
     if witnesses in {"without Dagster", "with neither"}:
         shutil.rmtree(world.root / ".dagster")
     if witnesses in {"without the journal", "with neither"}:
-        (world.root / "journal.jsonl").unlink()
-        world.git("rm", "-q", "--cached", "journal.jsonl")
-        world.git("commit", "-q", "-m", "no journal")
+        world.forget_journal()
     assert now(world, verify=True).sound
-    places = [*_places(world), world.root / "dvc.lock"] + [world.root / "dvc.lock"] * 8
+    recorded = [path for name in ("dvc.lock", "dvc.yaml", "journal.jsonl") if (path := world.root / name).exists()]
+    places = [*_places(world), *recorded * 4]
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(places), st.floats(0, 1, exclude_max=True), st.integers(1, 255))
@@ -206,10 +209,9 @@ def test_every_flipped_byte_of_an_artifact_or_of_the_lock_is_found_with_its_plac
         try:
             found = now(world, verify=True)
             assert not found.sound, (path.name, at, by)
-            if path.name != "dvc.lock":
-                assert any(
-                    path.relative_to(world.root).as_posix().startswith(place.split(":")[0]) for place in faults(found)
-                )
+            if path.name != "dvc.lock":  # what its changed word is compared with is named too
+                place = path.relative_to(world.root).as_posix()
+                assert any(place.startswith(re.split("[: ,]", fault)[0]) for fault in faults(found)), (place, at)
         finally:
             path.write_bytes(kept)
 
@@ -218,9 +220,7 @@ def test_every_flipped_byte_of_an_artifact_or_of_the_lock_is_found_with_its_plac
 
 def test_every_flipped_byte_of_a_raw_folders_line_in_the_lock_is_found_without_the_journal(world):
     # Dagster hears nothing of raw folders: here the lock has no other witness than the folder itself.
-    (world.root / "journal.jsonl").unlink()
-    world.git("rm", "-q", "--cached", "journal.jsonl")
-    world.git("commit", "-q", "-m", "no journal")
+    world.forget_journal()
     path = world.root / "dvc.lock"
     kept = path.read_bytes()
     begins = kept.index(b"    - path: raw/toy\n")
@@ -304,6 +304,7 @@ def test_an_item_is_told_by_rows_and_files_and_never_by_value(first_world, monke
     assert found["predictions"][0]["rows"] == [[4, 4]]
     (raw,) = found["raw"]
     assert raw["file"] == "visits.csv" and raw["rows"] == [[7, 8]] and raw["keys"] == ["stay_id", "subject_id"]
+    assert raw["used_by"] == ["cohorts/toy", AGE, NOTES] and raw["not_used"] == []
     assert found["faults"] == []
     shown = command(first_world, "item", "103", "--dataset", "toy", monkeypatch=monkeypatch).output
     for told in (json.dumps(found), shown):

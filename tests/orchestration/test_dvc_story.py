@@ -1,4 +1,4 @@
-"""The story of three revisions on the real road: run; change a parameter of the note encoder and run as the UI does;
+"""The story of three revisions on the real road: run; change a parameter of the note encoder and press the UI's button;
 remove notes from the raw table and `dvc repro`. Then every question is asked at each revision, and the answers are
 compared with what was done; DVC shows, pushes and pulls it; and a clone gives the same answers."""
 
@@ -6,7 +6,11 @@ import gzip
 import hashlib
 import json
 import os
+import signal
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +20,15 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from mmn.data import load_dataset
+from mmn.data.cohort import read_cohort
+from mmn.data.mimic.narrow import prepare
 from mmn.orchestration.audit.cli import app
+from mmn.orchestration.audit.item_rows import candidates
+from mmn.orchestration.audit.used import LATER, NO_SIGNAL, USED, read_used
 from mmn.orchestration.demo import make_workspace
 from tests.orchestration.conftest import Road, generate
+from tests.orchestration.test_road import _graphql
 
 MODEL, SCORES = "models/mimic/cardiomegaly/multimodn", "results/mimic/scores"
 NOTES, DEMOGRAPHICS, COHORT = "features/mimic/notes", "features/mimic/demographics", "cohorts/mimic"
@@ -31,15 +41,6 @@ SETTING = {"features": {"notes": {"half_life_hours": 6.0}}}
 REVISIONS = ("first", "second", "third")
 WITNESSES = ("lock", "artifact", "bytes", "dagster", "journal")
 
-# What the UI's button starts: the job of all assets, for the ones that were chosen.
-MATERIALISE = """
-import sys, dagster as dg
-from mmn.orchestration import definitions
-job = definitions.defs.get_implicit_global_asset_job_def()
-with dg.DagsterInstance.get() as instance:
-    done = job.execute_in_process(instance=instance, asset_selection=[*map(definitions.asset_key, sys.argv[1:])])
-sys.exit(not done.success)
-"""
 # What the page of each asset says: key -> name of the metadata -> its text.
 PAGES = """
 import json, sys, dagster as dg
@@ -56,6 +57,11 @@ with dg.DagsterInstance.get() as instance:
         told[key] = {name: text(value) for name, value in {**fixed, **event.metadata}.items()}
 print(json.dumps(told))
 """
+
+
+LAUNCH = """mutation($p: ExecutionParams!){launchPipelineExecution(executionParams:$p){__typename
+... on LaunchRunSuccess{run{runId}} ... on PythonError{message}}}"""
+STATUS = "query($r: ID!){runOrError(runId:$r){... on Run{status}}}"
 
 
 class Story:
@@ -96,6 +102,41 @@ def _inside(root: Path) -> Iterator[None]:
         os.environ.pop("MMN_ROOT") if before is None else os.environ.update(MMN_ROOT=before)
 
 
+def materialise_in_ui(road: Road, *keys: str) -> None:
+    """What the UI's button does: its webserver is asked, by GraphQL, for a run of the chosen assets."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "mmn.orchestration.cli", "ui", "--port", str(port)], cwd=road.root,
+        env={k: v for k, v in os.environ.items() if not k.startswith(("DAGSTER", "DVC", "MMN", "PYTEST"))},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    selector = {
+        "repositoryName": "__repository__",
+        "repositoryLocationName": "mmn.orchestration.definitions",
+        "pipelineName": "__ASSET_JOB",
+        "assetSelection": [{"path": key.split("/")} for key in keys],
+    }
+    try:
+        launched, status, deadline = None, "", time.monotonic() + 300
+        while launched is None and time.monotonic() < deadline:
+            try:
+                launched = _graphql(port, LAUNCH, {"p": {"selector": selector, "runConfigData": {}, "mode": "default"}})
+            except OSError:
+                time.sleep(0.3)
+        assert launched and launched["launchPipelineExecution"]["__typename"] == "LaunchRunSuccess", launched
+        run = launched["launchPipelineExecution"]["run"]["runId"]
+        while status not in {"SUCCESS", "FAILURE", "CANCELED"} and time.monotonic() < deadline:
+            time.sleep(0.5)
+            status = _graphql(port, STATUS, {"r": run})["runOrError"]["status"]
+        assert status == "SUCCESS"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=30)
+
+
 @pytest.fixture(scope="module")
 def story(tmp_path_factory) -> Story:
     folder = tmp_path_factory.mktemp("story")
@@ -110,7 +151,7 @@ def story(tmp_path_factory) -> Story:
     road.run("mmn", "run", SCORES)
     told.commit("first")
     road.params({"mimic": BLOCK | SETTING})
-    road.run(sys.executable, "-W", "ignore", "-c", MATERIALISE, NOTES, *sorted(MODELS), SCORES)
+    materialise_in_ui(road, NOTES, *sorted(MODELS), SCORES)
     told.commit("second")
     notes = pd.read_csv(told.notes, dtype=str, keep_default_na=False)
     told.notes.write_bytes(gzip.compress(notes.iloc[::2].to_csv(index=False).encode(), mtime=0))
@@ -187,6 +228,50 @@ def test_an_item_is_told_by_rows_at_each_revision(story: Story):
         else:
             assert changed["rows"] is None and "other than the manifest says" in changed["why"]
         assert any(one["num_rows"] for one in told.values() if one["rows"])
+
+
+def test_of_an_items_notes_those_are_told_that_were_written_before_the_picture_and_no_path_of_a_patient(story: Story):
+    table = pq.read_table(story.road.root / "artifacts" / COHORT / "items.parquet").to_pandas()
+    notes = pd.read_csv(story.notes, parse_dates=["charttime", "storetime"])
+    known = notes[["charttime", "storetime"]].max(axis=1).dt.tz_localize(None)
+    own = {
+        item.item: (notes["hadm_id"] == item.hadm_id) & (notes["stay_id"] == item.stay_id)
+        for item in table.itertuples()
+    }
+    until = dict(zip(table["item"], table["prediction_time"], strict=True))
+    wanted = {item: set(notes.index[rows & (known <= until[item])] + 1) for item, rows in own.items()}
+    later = {item: set(notes.index[rows & (known > until[item])] + 1) for item, rows in own.items()}
+    asked = [next(item for item in own if rows[item]) for rows in (wanted, later)]
+    for item in asked:
+        found = story.ask("item", item, "--dataset", "mimic")
+        (told,) = [one for one in found["raw"] if one["file"].endswith(story.notes.name)]
+        assert _numbers(told) == wanted[item] and (told["used_by"] == [NOTES]) == bool(wanted[item])
+        after = [one for one in told["not_used"] if one["why"] == f"{NOTES}: after the prediction time"]
+        assert set().union(*map(_numbers, after)) == later[item]
+        subject = table.loc[table["item"] == item, "subject"].iloc[0]
+        assert subject not in json.dumps(found)
+
+
+def test_of_an_items_chart_events_the_rows_that_its_reader_takes_are_told_and_no_other(story: Story, tmp_path):
+    dataset, raw = load_dataset("mimic"), story.road.root / "raw" / "mimic"
+    cohort = read_cohort(story.road.root / "artifacts" / COHORT)
+    narrow = {"chartevents": tmp_path / "chartevents.parquet"}
+    prepare(raw, "chartevents", narrow["chartevents"], {}, lambda done, total: None)
+    evidence = dataset.read_evidence(raw, "chart_events", cohort, dataset.cohort_defaults, narrow)
+    of_item = evidence.frame(cohort.items["item"])["item"].value_counts()
+    reasons: set[str] = set()
+    for place in range(0, len(cohort), 11):
+        items = cohort.items.iloc[[place]]
+        used = read_used(dataset, "chart_events", raw, items, {}, narrow)
+        rows, _ = candidates(narrow["chartevents"], items.to_dict("records")[0], parquet=True)
+        why = used.judge("", rows)
+        assert (why == USED).sum() == of_item.get(items["item"].iloc[0], 0)
+        reasons |= set(why)
+    assert {USED, LATER, NO_SIGNAL} <= reasons
+
+
+def _numbers(told: dict) -> set[int]:
+    return {number for first, last in told["rows"] for number in range(first, last + 1)}
 
 
 # What the pages of Dagster's UI say

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from mmn.orchestration.audit.check import Checked, check, check_committed, check_lock
+from mmn.orchestration.audit.check import Checked, check, check_git, check_lock
+from mmn.orchestration.audit.dagster_copies import check_copies
 from mmn.orchestration.audit.dagster_events import Event, events_of
 from mmn.orchestration.audit.finding import Finding
 from mmn.orchestration.audit.lock import Entry
-from mmn.orchestration.audit.snapshot import JOURNAL_FILE, Snapshot, committed, readers, upstream
+from mmn.orchestration.audit.snapshot import Snapshot, readers, upstream
+from mmn.orchestration.audit.stages import check_stages
 from mmn.orchestration.audit.stale import Staleness
 
 SCHEMA = "mmn-audit/1"
@@ -107,15 +111,14 @@ def _audit(
 ) -> Audit:
     events, why_no_events = events_of(snapshot.root, keys)
     staleness = Staleness(snapshot)
-    findings = list(check_lock(snapshot))
-    if snapshot.commit is None and (last := committed(snapshot.root)) is not None:
-        findings += check_committed(snapshot.files.get(JOURNAL_FILE), last.files.get(JOURNAL_FILE))
+    findings = [*check_lock(snapshot), *check_git(snapshot), *check_stages(snapshot, verify=verify)]
     nodes = [_node(snapshot, staleness, key, None if why_no_events else events, verify=verify) for key in keys]
     for node in nodes:
         findings += node.checked.findings
         if node.stale is not None:
             place = node.entry.path
             findings.append(Finding(severity="stale", code="stale", key=node.key, place=place, message=node.stale))
+    findings += [] if why_no_events else check_copies(snapshot.root, keys, verify=verify)
     read_by = {
         reader: (snapshot.entries[reader].inputs[readers_of], staleness.why(reader))
         for reader in (readers(snapshot.entries, readers_of) if readers_of else ())
@@ -169,15 +172,15 @@ def _made(snapshot: Snapshot, entry: Entry, events: Sequence[Event]) -> dict[str
 
 def _strays(snapshot: Snapshot) -> list[Finding]:
     """Files under `artifacts/` that are of no recorded artifact."""
-    root = snapshot.root
     recorded = {entry.path for entry in snapshot.entries.values()}
     found = []
-    for file in sorted((root / "artifacts").rglob("*")):
-        path = file.relative_to(root)
-        if file.is_dir() or any(parent.as_posix() in recorded for parent in (path, *path.parents)):
-            continue
-        if file.name in {".gitignore"} or (path.parts[-1].startswith(".") and path.parts[-1].endswith(".tmp")):
-            continue
-        message = "is recorded nowhere; `mmn prune` says whether anything needs it"
-        found.append(Finding(severity="note", code="stray", key="", place=path.as_posix(), message=message))
+    for folder, folders, files in os.walk(snapshot.root / "artifacts"):
+        base = Path(folder).relative_to(snapshot.root).as_posix()
+        folders[:] = sorted(name for name in folders if f"{base}/{name}" not in recorded)
+        for name in sorted(files):
+            place = f"{base}/{name}"
+            if place in recorded or name == ".gitignore" or (name.startswith(".") and name.endswith(".tmp")):
+                continue
+            message = "is recorded nowhere; `mmn prune` says whether anything needs it"
+            found.append(Finding(severity="note", code="stray", key="", place=place, message=message))
     return found

@@ -17,6 +17,13 @@ _UNSEEN = "None of these data, as far as its publisher says."
 
 def card(audit: Audit) -> str:
     """Raises MmnError for what is neither a model nor an embedding."""
+    if not audit.subject:
+        kinds = ("models", "features")
+        known = [node.key for node in audit.nodes if node.key.split("/")[0] in kinds]
+        raise MmnError(
+            "--export card: a card is of one model or one embedding. Name it: `mmn audit model KEY --export card` or "
+            f"`mmn audit embedding KEY --export card`. Recorded here: {', '.join(known) or 'none'}."
+        )
     kind = audit.subject.split("/")[0]
     makers = {"models": model_card, "features": embedding_card}
     if kind not in makers:

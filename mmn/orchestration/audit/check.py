@@ -6,7 +6,7 @@ parameters or data have changed since is no fault as long as a witness vouches f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,9 @@ from mmn.data.errors import MmnError
 from mmn.orchestration.audit.artifact import Artifact
 from mmn.orchestration.audit.dagster_events import Event
 from mmn.orchestration.audit.finding import Finding, Severity, Witness, verdict
-from mmn.orchestration.audit.lock import Entry
-from mmn.orchestration.audit.snapshot import Snapshot
+from mmn.orchestration.audit.history import check_history
+from mmn.orchestration.audit.lock import Entry, key_of
+from mmn.orchestration.audit.snapshot import JOURNAL_FILE, Snapshot
 from mmn.orchestration.audit.verify import check_bytes, check_code, check_raw
 
 
@@ -52,7 +53,7 @@ def check(snapshot: Snapshot, entry: Entry, events: Sequence[Event] | None, *, v
     findings += [*said, *journal, *dagster, *read]
     seen_by_dagster = any(event.version == entry.version for event in events or ())
     witnesses: dict[str, Witness] = {
-        "lock": "missing" if "dvc.lock" in snapshot.missing else "agrees",
+        "lock": "missing" if entry.rebuilt else "agrees",
         "artifact": verdict(said) if provenance or said else "missing",
         "bytes": "missing" if artifact is None else "not read",
         "dagster": verdict(dagster) if seen_by_dagster or verdict(dagster) == "disagrees" else "missing",
@@ -73,16 +74,24 @@ def check_lock(snapshot: Snapshot) -> Iterator[Finding]:
         yield Finding(severity="fault", code="journal", key="", place=f"journal.jsonl line {number}", message=message)
 
 
-def check_committed(now: bytes | None, then: bytes | None) -> Iterator[Finding]:
-    """The journal only grows: what a commit holds of it must be its beginning."""
-    if then is not None and not (now or b"").startswith(then):
-        yield Finding(
-            severity="fault",
-            code="journal",
-            key="",
-            place="journal.jsonl",
-            message="does not begin with what the last commit holds of it: lines were changed or removed",
+def check_git(snapshot: Snapshot) -> Iterator[Finding]:
+    """The journal only grows: from each commit to the next, and from the last one to the working tree."""
+    last = snapshot.last
+    if last is None or last.commit is None:
+        return
+    then, now = last.files.get(JOURNAL_FILE), snapshot.files.get(JOURNAL_FILE, b"")
+    removed = "journal" in snapshot.missing and "params.yaml" not in snapshot.missing  # not merely not checked out
+    if snapshot.commit is None and then is not None and (removed or not now.startswith(then)):
+        message = "does not begin with what the last commit holds of it: lines were changed or removed"
+        message = "was removed; `git restore` brings back what the last commit holds of it" if removed else message
+        yield Finding(severity="fault", code="journal", key="", place=JOURNAL_FILE, message=message)
+    if (snapshot.root / ".git" / "shallow").is_file():
+        message = (
+            "the clone is shallow: what earlier commits hold of it is not here to compare with; `git fetch --unshallow`"
         )
+        yield Finding(severity="missing", code="journal", key="", place=JOURNAL_FILE, message=message)
+    revisions = [last.commit.sha, *([snapshot.commit.sha] if snapshot.commit else [])]
+    yield from check_history(snapshot.root, list(dict.fromkeys(revisions)), then or b"")
 
 
 def _found(snapshot: Snapshot, entry: Entry) -> tuple[Artifact | None, list[Finding]]:
@@ -148,7 +157,7 @@ def _lines(snapshot: Snapshot, entry: Entry) -> list[dict[str, Any]]:
 
 def _journal(snapshot: Snapshot, entry: Entry) -> list[Finding]:
     lines = _lines(snapshot, entry)
-    if snapshot.journal is None or any(line["entry"] == entry.digest for line in lines):
+    if snapshot.journal is None or any(_tells_the_same(line, entry) for line in lines):
         return []
     if not lines:
         runs = any(line.get("step") == entry.key for line in snapshot.journal.lines)
@@ -157,6 +166,9 @@ def _journal(snapshot: Snapshot, entry: Entry) -> list[Finding]:
             message += ", only in others: it was recorded without a run (`dvc commit`), or the journal was cut"
         severity: Severity = "fault" if runs else "note"
         return [Finding(severity=severity, code="journal", key=entry.key, place="journal.jsonl", message=message)]
+    if entry.rebuilt:
+        message = "it says that it was made from other inputs than the journal recorded for this version"
+        return [Finding(severity="fault", code="footer", key=entry.key, place=entry.path, message=message)]
     return [
         Finding(
             severity="fault", code="lock-entry", key=entry.key, place=f"dvc.lock, {entry.stage}",
@@ -164,6 +176,14 @@ def _journal(snapshot: Snapshot, entry: Entry) -> list[Finding]:
             "size was changed in dvc.lock, or recorded without a run (`dvc commit`)",
         )
     ]  # fmt: skip
+
+
+def _tells_the_same(line: Mapping[str, Any], entry: Entry) -> bool:
+    """Without `dvc.lock` there is no entry to compare, and the artifacts that were read are compared alone."""
+    if not entry.rebuilt:
+        return line["entry"] == entry.digest
+    told = {key_of(path): version for path, version in line.get("inputs", {}).items() if path.startswith("artifacts/")}
+    return told == entry.inputs
 
 
 def _dagster(snapshot: Snapshot, entry: Entry, events: Sequence[Event]) -> list[Finding]:
@@ -181,7 +201,7 @@ def _dagster(snapshot: Snapshot, entry: Entry, events: Sequence[Event]) -> list[
         for event in ours
         if event.inputs and event.inputs != entry.inputs
     ]
-    if not any(event.code_version == entry.code_version for event in ours):
+    if not entry.rebuilt and not any(event.code_version == entry.code_version for event in ours):
         findings.append(finding("note", "Dagster recorded this version from other code or parameters; `mmn sync`"))
     if snapshot.commit is None and events[-1].version != entry.version:
         findings.append(finding("note", "Dagster's latest event is of another version; `mmn sync`"))

@@ -139,9 +139,22 @@ def _snapshot(at: str | None) -> Snapshot:
 
 
 def _root() -> Path:
+    """The workspace; a clone that was not checked out is one too, as all that is recorded is in its last commit."""
+    from mmn.data.errors import MmnError
+    from mmn.orchestration.audit.git import show_many
+    from mmn.orchestration.params import FILE
     from mmn.orchestration.workspace import find_workspace
 
-    return find_workspace().root
+    try:
+        return find_workspace().root
+    except MmnError:
+        here = Path.cwd().resolve()
+        for folder in (here, *here.parents):
+            if (folder / ".git").exists() and show_many(folder, "HEAD", [FILE, ".dvc/config"]).keys() == {
+                FILE, ".dvc/config",
+            }:  # fmt: skip
+                return folder
+        raise
 
 
 def _console() -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import yaml
 
 DATA_VERSION, CODE_VERSION = "dagster/data_version", "dagster/code_version"
 INPUT_VERSION = "dagster/input_data_version/"
+INDEX = Path(".dagster") / "history" / "runs" / "index.db"
 _PAGE = 1000
 
 
@@ -32,18 +33,22 @@ class Event:
 
 def events_of(root: Path, keys: Iterable[str]) -> tuple[dict[str, list[Event]], str | None]:
     """Each key's materialisations, oldest first; and why there are none, where the witness is missing."""
-    home = root / ".dagster"
-    settings = home / "dagster.yaml"
     # First: where the storage was moved, the old SQLite database still lies there.
-    if settings.is_file() and "storage" in (yaml.safe_load(settings.read_text(encoding="utf-8")) or {}):
-        return _through_dagster(home, keys)
-    index = home / "history" / "runs" / "index.db"
+    if is_elsewhere(root):
+        return _through_dagster(root / ".dagster", keys)
+    index = root / INDEX
     if not index.is_file():
         return {}, "no database of Dagster is here"
     try:
         return _from_sqlite(index, keys), None
     except (sqlite3.DatabaseError, KeyError, ValueError) as error:
         return {}, f"its database cannot be read ({type(error).__name__})"
+
+
+def is_elsewhere(root: Path) -> bool:
+    """Whether events are kept in another storage than the embedded SQLite."""
+    settings = root / ".dagster" / "dagster.yaml"
+    return settings.is_file() and "storage" in (yaml.safe_load(settings.read_text(encoding="utf-8")) or {})
 
 
 def _from_sqlite(index: Path, keys: Iterable[str]) -> dict[str, list[Event]]:
@@ -56,8 +61,7 @@ def _from_sqlite(index: Path, keys: Iterable[str]) -> dict[str, list[Event]]:
                 [json.dumps(key.split("/"))],
             )
             for text, run_id in rows:
-                tags = json.loads(text)["dagster_event"]["event_specific_data"]["materialization"]["tags"] or {}
-                found.setdefault(key, []).append(_event(tags, run_id or ""))
+                found.setdefault(key, []).append(_event(tags_of(json.loads(text)), run_id or ""))
     return found
 
 
@@ -88,6 +92,11 @@ def _records(instance: Any, key: str) -> Iterator[Event]:
             if record.asset_materialization:
                 yield _event(dict(record.asset_materialization.tags or {}), record.run_id)
         cursor, more = page.cursor, page.has_more
+
+
+def tags_of(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Of a materialisation, as Dagster writes it."""
+    return entry["dagster_event"]["event_specific_data"]["materialization"]["tags"] or {}
 
 
 def _event(tags: dict[str, str], run_id: str) -> Event:

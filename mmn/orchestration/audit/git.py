@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,14 @@ class Commit:
     author: str
     at: str
     subject: str
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A file's content as git names it. size: bytes."""
+
+    id: str
+    size: int
 
 
 def commit_of(root: Path, revision: str) -> Commit:
@@ -46,9 +55,7 @@ def show_many(root: Path, revision: str, paths: Sequence[str]) -> dict[str, byte
     if not paths:
         return {}
     asked = "".join(f"{revision}:./{path}\n" for path in paths)
-    done = subprocess.run(
-        ["git", "cat-file", "--batch"], cwd=root, input=asked.encode(), capture_output=True, check=False
-    )
+    done = _git(root, "cat-file", "--batch", given=asked.encode())
     if done.returncode:
         return {}
     found, rest = {}, done.stdout
@@ -76,5 +83,38 @@ def revisions(root: Path, *, tips: bool = False) -> list[str]:
     )
 
 
-def _git(root: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
+def history_of(root: Path, revisions: Sequence[str], path: str) -> list[tuple[str, list[str]]]:
+    """Commits that changed the file, and merges, with the nearest such ancestors of each; children before parents."""
+    told = ["--topo-order", "--full-history", "--parents", "--format=%H %P"]
+    done = _git(root, "log", *told, *revisions, "--", f"./{path}")
+    words = [line.split() for line in done.stdout.decode().splitlines()]
+    return [(sha, parents) for sha, *parents in words]
+
+
+def blobs_at(root: Path, revisions: Sequence[str], path: str) -> dict[str, Blob]:
+    """Revision -> the file there; a revision that has none is left out."""
+    asked = "".join(f"{revision}:./{path}\n" for revision in revisions)
+    done = _git(root, "cat-file", "--batch-check", given=asked.encode())
+    words = [line.split() for line in done.stdout.decode().splitlines()]
+    return {
+        revision: Blob(id=told[0], size=int(told[2]))
+        for revision, told in zip(revisions, words, strict=False)
+        if len(told) == 3 and told[1] == "blob"
+    }
+
+
+def read_blob(root: Path, blob: str) -> bytes:
+    """Raises RevisionError where git does not hold it, as in a clone that fetches contents only when asked."""
+    done = _git(root, "cat-file", "blob", blob)
+    if done.returncode:
+        raise RevisionError(f"git object {blob}: not readable. `git fsck` says what is damaged or missing.")
+    return done.stdout
+
+
+def _git(root: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess:
+    # What stands in place of a commit (`git replace`) would hide the commit itself.
+    plain = {**os.environ, "GIT_NO_REPLACE_OBJECTS": "1"}
+    try:
+        return subprocess.run(["git", *arguments], cwd=root, env=plain, input=given, capture_output=True, check=False)
+    except FileNotFoundError:  # without git, as without a repository
+        return subprocess.CompletedProcess(arguments, 127, b"", b"")

@@ -33,7 +33,8 @@ _STAGE = re.compile(r"^  (\S[^\n]*):\n", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One recorded step. deps: path -> its line in the lock. whole: written as DVC or `mmn` writes, byte for byte."""
+    """One recorded step. deps: path -> its line in the lock. whole: written as DVC or `mmn` writes, byte for byte.
+    rebuilt: from what the artifact says of itself, as the lock is not here: no code, no raw folder, no sizes."""
 
     stage: str
     cmd: str
@@ -41,6 +42,7 @@ class Entry:
     out: Mapping[str, Any]
     params: Mapping[str, Any] = field(default_factory=dict)
     whole: bool = True
+    rebuilt: bool = False
 
     @property
     def key(self) -> str:

@@ -144,7 +144,12 @@ def show_item(found: Mapping[str, Any], console: Console) -> None:
     for part, title in (("predictions", "predicted by"), ("embeddings", "from"), ("prepared", "from"), ("raw", "raw")):
         for one in found[part]:
             what = f"{one['key']} {one['version'][:12]}, {one['file']}"
-            root.add(escape(f"{title} {what}: {_told(part, one)}"))
+            if one.get("md5"):
+                what += f", MD5 {one['md5']}"
+            branch = root.add(escape(f"{title} {what}: {_told(part, one)}"))
+            for other in one.get("not_used", ()):
+                rows = f"{other['num_rows']} rows: {_ranges(other['rows'])}" if other["rows"] else "the file"
+                branch.add(f"[dim]not used, {escape(other['why'])}: {rows}[/dim]")
     console.print(root, highlight=False)
     for fault in found["faults"]:
         console.print(f"[red]fault[/red] {escape(fault['place'])}: {escape(fault['message'])}", highlight=False)
@@ -161,7 +166,9 @@ def _told(part: str, one: Mapping[str, Any]) -> str:
         )
     if part == "predictions":
         return f"rows {rows}" if one["rows"] else "no prediction kept (the item is in no test side)"
-    return f"{one['num_rows']} rows by {', '.join(one['keys'])}: {rows}" if one["rows"] else "no row"
+    if not one["rows"]:
+        return "no row used"
+    return f"{one['num_rows']} rows by {', '.join(one['keys'])}: {rows}, for {', '.join(one['used_by'])}"
 
 
 def _ranges(ranges: list[list[int]]) -> str:

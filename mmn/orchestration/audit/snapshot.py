@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,17 @@ import yaml
 
 from mmn.data.errors import MmnError, ParamsError
 from mmn.orchestration.audit.artifact import Artifact, cache_folder, in_cache, in_tree
-from mmn.orchestration.audit.git import Commit, RevisionError, commit_of, has_commits, show_many
+from mmn.orchestration.audit.git import Commit, RevisionError, commit_of, show_many
 from mmn.orchestration.audit.lock import Entry, Lock, key_of, read_lock_text
+from mmn.orchestration.audit.stages import FILE as STAGES_FILE
+from mmn.orchestration.audit.stages import Stages, read_stages
 from mmn.orchestration.journal import FILE as JOURNAL_FILE
 from mmn.orchestration.journal import Journal, journal_of, read_journal
 from mmn.orchestration.params import FILE as PARAMS_FILE
 from mmn.orchestration.params import nearest_of
 
-LOCK_FILE, STAGES_FILE = "dvc.lock", "dvc.yaml"
-_STAGE = re.compile(r"^  (\S+):\n", re.MULTILINE)
-_LISTED = re.compile(r"^    - (\S+)$", re.MULTILINE)
+LOCK_FILE = "dvc.lock"
+_RECORDS = (LOCK_FILE, STAGES_FILE, PARAMS_FILE, JOURNAL_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,31 @@ class Snapshot:
 
     @cached_property
     def lock(self) -> Lock:
-        """Without `dvc.lock`, what the artifacts say of themselves, and the loss is noted in `missing`."""
+        """Where the working tree has no `dvc.lock`, the last commit's, but for steps that the journal says ran since;
+        these, and all where no commit holds one, from what the artifacts say of themselves."""
         data = self.files.get(LOCK_FILE)
-        if data is not None:
-            return read_lock_text(data.decode("utf-8", errors="replace"))
-        self.missing["dvc.lock"] = "it is not here; the chain is taken from what the artifacts say of themselves"
-        return Lock(entries={} if self.commit else _entries_from_artifacts(self.root))
+        found = Lock(entries={}) if data is None else read_lock_text(data.decode("utf-8", errors="replace"))
+        if self.commit or (data is not None and "dvc.lock" not in self.missing):
+            return found
+        since = None if data is None else self._run_since()
+        told = _entries_from_artifacts(self.root)
+        later = {key: entry for key, entry in told.items() if since is None or key in since}
+        return Lock(entries={**found.entries, **later}, problems=found.problems)
+
+    def _run_since(self) -> set[str]:
+        """Steps that ran after the last commit, as the journal says."""
+        then = read_journal(self.last.files.get(JOURNAL_FILE)) if self.last else None
+        before = len(then.lines) if then else 0
+        lines = self.journal.lines[before:] if self.journal else ()
+        return {line["step"] for line in lines if line.get("did") == "step"}
+
+    @cached_property
+    def last(self) -> Snapshot | None:
+        """The last commit's, where there is one: of its files alone, which the working tree does not change."""
+        try:
+            return _at(self.root, commit_of(self.root, "HEAD"))
+        except RevisionError:
+            return None
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -60,11 +79,28 @@ class Snapshot:
 
     @cached_property
     def files(self) -> dict[str, bytes]:
-        """The recorded files, as bytes; those that are not there are left out."""
-        names = (LOCK_FILE, STAGES_FILE, PARAMS_FILE, JOURNAL_FILE)
+        """The recorded files, as bytes; those that are nowhere are left out. What the working tree lacks is taken from
+        the last commit, and `missing` says so."""
         if self.commit:
-            return show_many(self.root, self.commit.sha, names)
-        return {name: (self.root / name).read_bytes() for name in names if (self.root / name).is_file()}
+            found = show_many(self.root, self.commit.sha, _RECORDS)
+            if LOCK_FILE not in found:
+                self.missing["dvc.lock"] = "the revision holds none"
+            return found
+        found = {name: (self.root / name).read_bytes() for name in _RECORDS if (self.root / name).is_file()}
+        lost = [name for name in _RECORDS if name not in found]
+        held = self.last.files if lost and self.last else {}
+        for name in lost:
+            if name in held:
+                found[name] = held[name]
+                why = f"it is not in the working tree; read from the last commit, {self._last_sha}"
+                self.missing[name.removesuffix(".jsonl")] = why
+            elif name == LOCK_FILE:
+                self.missing["dvc.lock"] = "it is not here; the chain is taken from the artifacts' own words"
+        return found
+
+    @property
+    def _last_sha(self) -> str:
+        return self.last.commit.sha[:12] if self.last and self.last.commit else ""
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -74,19 +110,22 @@ class Snapshot:
             raise ParamsError(f"{PARAMS_FILE} {self.when}: not readable as YAML. Restore it from git.") from error
 
     @cached_property
-    def stages(self) -> dict[str, frozenset[str]] | None:
-        """Stage -> all that `dvc.yaml` lists for it (inputs, sections of the parameters, output); None without it."""
-        if STAGES_FILE not in self.files:
-            return None
-        text = self.files[STAGES_FILE].decode("utf-8", errors="replace")
-        pieces = _STAGE.split(text)
-        return {name: frozenset(_LISTED.findall(block)) for name, block in zip(pieces[1::2], pieces[2::2], strict=True)}
+    def stages(self) -> Stages | None:
+        """What `dvc.yaml` lists; None without it."""
+        data = self.files.get(STAGES_FILE)
+        return None if data is None else read_stages(data.decode("utf-8", errors="replace"))
 
     @cached_property
     def journal(self) -> Journal | None:
-        """The one of the working tree, as it only grows; that of the revision where it was not kept on."""
-        found = journal_of(self.root)
-        return found if found is not None or self.commit is None else read_journal(self.files.get(JOURNAL_FILE))
+        """The one of the working tree, as it only grows. Of a revision whose journal parted from it: that one's, and
+        what the working tree's says besides."""
+        then = read_journal(self.files.get(JOURNAL_FILE))
+        now = journal_of(self.root) if self.commit else then
+        if now is None or then is None or now.lines[: len(then.lines)] == then.lines:
+            return now or then
+        known = {line.get("previous") for line in then.lines}
+        more = tuple(line for line in now.lines if line.get("previous") not in known)
+        return Journal(then.lines + more, then.problems + now.problems)
 
     @cached_property
     def _blobs(self) -> dict[str, bytes]:
@@ -129,19 +168,14 @@ class Snapshot:
         return found
 
 
+@lru_cache(maxsize=4)
+def _at(root: Path, commit: Commit) -> Snapshot:
+    return Snapshot(root=root, commit=commit)
+
+
 def open_snapshot(root: Path, revision: str | None = None) -> Snapshot:
     """Raises RevisionError where the revision is not known."""
     return Snapshot(root=root, commit=commit_of(root, revision) if revision else None)
-
-
-def committed(root: Path) -> Snapshot | None:
-    """The last commit's, where there is one."""
-    if not has_commits(root):
-        return None
-    try:
-        return open_snapshot(root, "HEAD")
-    except RevisionError:
-        return None
 
 
 def upstream(entries: Mapping[str, Entry], keys: Iterable[str]) -> list[str]:
@@ -177,7 +211,10 @@ def _entries_from_artifacts(root: Path) -> dict[str, Entry]:
     for path in sorted(paths):
         artifact = in_tree(root, path)
         assert artifact is not None
-        told = artifact.provenance() or {}
+        try:
+            told = artifact.provenance() or {}
+        except (ValueError, KeyError, AttributeError):
+            told = {}  # what is damaged is named where each artifact's own words are read
         inputs = told.get("inputs", {})
         entries[key_of(path)] = Entry(
             stage=key_of(path).replace("/", "-"),
@@ -188,5 +225,6 @@ def _entries_from_artifacts(root: Path) -> dict[str, Entry]:
             },
             out={"path": path, "md5": artifact.version},
             params=told.get("params", {}),
+            rebuilt=True,
         )
     return entries

@@ -25,12 +25,12 @@ class Staleness:
     def own(self, entry: Entry) -> str | None:
         """Of the step itself, without what is upstream of it."""
         snapshot = self._snapshot
-        if snapshot.stages is not None:
-            listed = snapshot.stages.get(entry.stage)
-            if listed is None:
+        if snapshot.stages is not None and not entry.rebuilt:
+            stage = snapshot.stages.by_name.get(entry.stage)
+            if stage is None:
                 return "it is no step of dvc.yaml any more"
             recorded = {*entry.deps, entry.path}
-            wanted = {name for name in listed if name in recorded or "/" in name}
+            wanted = {name for name in stage.listed if name in recorded or "/" in name}
             if changed := sorted(recorded ^ wanted):
                 return f"its inputs are others now: {changed[0]}"
         if changed_code := changed_code_of(snapshot, entry):
@@ -64,8 +64,8 @@ def changed_code_of(snapshot: Snapshot, entry: Entry) -> list[str]:
 
 def changed_params_of(snapshot: Snapshot, entry: Entry) -> list[str]:
     """Sections of the parameters whose values are other than recorded. A section that the record lacks was empty."""
-    listed = (snapshot.stages or {}).get(entry.stage, frozenset())
-    dotted = {*entry.params, *(name for name in listed if "/" not in name and "." in name)}
+    stage = snapshot.stages.by_name.get(entry.stage) if snapshot.stages else None
+    dotted = {*entry.params, *(name for name in (stage.listed if stage else ()) if "/" not in name and "." in name)}
     return sorted(
         name for name in dotted if (section(snapshot.params, name) or None) != (entry.params.get(name) or None)
     )

@@ -10,7 +10,7 @@ from typing import Any
 from mmn.data.files import md5_of_file, version_of
 from mmn.orchestration.audit.artifact import Artifact, cache_folder, changed_files
 from mmn.orchestration.audit.finding import Finding, Severity
-from mmn.orchestration.audit.lock import Entry
+from mmn.orchestration.audit.lock import Entry, key_of
 from mmn.orchestration.audit.snapshot import Snapshot
 from mmn.orchestration.audit.stale import changed_code_of
 
@@ -32,9 +32,10 @@ def check_bytes(snapshot: Snapshot, entry: Entry, artifact: Artifact, sha256s: s
         yield fault(f"it holds {len(artifact.files)} files, dvc.lock recorded {entry.out['nfiles']}")
     if now == entry.version and sha256s and artifact.sha256 not in sha256s:
         yield fault("its MD5 is as recorded, its SHA-256 is not that of the journal: it was replaced on purpose")
+    entries = snapshot.entries
     for path, dep in entry.deps.items():
-        source = next((e for e in (snapshot.entries.get(key) for key in entry.inputs) if e and e.path == path), None)
-        if source is None or source.version != dep["md5"]:
+        source = entries.get(key_of(path)) if path.startswith("artifacts/") else None
+        if source is None or source.path != path or source.version != dep["md5"]:
             continue
         if any(dep.get(name) != source.out.get(name) for name in ("size", "nfiles")):
             yield Finding(
