@@ -5,7 +5,7 @@ K members, P parameters of one, B batch, W numbers per item that are subject to 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import compress
 
 import numpy as np
@@ -22,9 +22,10 @@ class Packed:
 
     Large parameters are a block each, the others share one. Thus clipping, the best checkpoint and Adam (with a step
     counter of its own per member, for members whose batches have run out stand still) are each an operation on rows.
+    Buffers (what a model remembers of its batches) are no part of a step, and are kept and put back with the rest.
     """
 
-    def __init__(self, model: nn.Module, learning_rate: float, clip_norm: float) -> None:
+    def __init__(self, model: nn.Module, learning_rate: float, clip_norm: float, weight_decay: float = 0.0) -> None:
         parameters = list(model.parameters())
         K = self.num_members = parameters[0].shape[0]
         self.large = [p for p in parameters if p[0].numel() >= LARGE]
@@ -38,18 +39,24 @@ class Packed:
             for p, part in zip(self.small, parts, strict=True):
                 p.data = part.view(p.shape)
             self.values.append(shared_KP)
-        self.best = [block.clone() for block in self.values]
+        self.buffers = list(model.buffers())
+        self.best = [block.clone() for block in (*self.values, *self.buffers)]
         self.first_moments = [torch.zeros_like(block) for block in self.values]
         self.second_moments = [torch.zeros_like(block) for block in self.values]
         # float32 as torch's own, whatever the parameters are.
         self.num_steps_K = torch.zeros(K, device=self.values[0].device)
         # Member by member, block by block: what Adam moves.
         self.rows = [_rows(blocks) for blocks in (self.values, self.first_moments, self.second_moments)]
-        self.learning_rate, self.clip_norm = learning_rate, clip_norm
+        self.held: set[int] = set()
+        self.learning_rate, self.clip_norm, self.weight_decay = learning_rate, clip_norm, weight_decay
+
+    def hold(self, parameters: Iterable[nn.Parameter]) -> None:
+        """These are not moved from now on."""
+        self.held = {id(p) for p in parameters}
 
     def step(self, active: Sequence[bool]) -> None:
         """Clip each member's gradient by its norm and move the active members; the others keep weights and counters."""
-        gradients = self._gradients()
+        gradients = self._as_blocks(lambda p: torch.zeros_like(p) if p.grad is None or id(p) in self.held else p.grad)
         if self.clip_norm:
             norms = torch.stack([torch.linalg.vector_norm(block, dim=1) for block in gradients])
             norm_K = torch.linalg.vector_norm(norms, dim=0)
@@ -58,6 +65,11 @@ class Packed:
             if shrink_K1.device.type != "cpu" or bool((shrink_K1 < 1.0).any()):
                 for block in gradients:
                     block.mul_(shrink_K1)
+        if self.weight_decay:  # of what learns: what is held still must not shrink
+            decayed = self._as_blocks(lambda p: torch.zeros_like(p) if id(p) in self.held else p.detach())
+            gradients = [
+                block.add(values, alpha=self.weight_decay) for block, values in zip(gradients, decayed, strict=True)
+            ]
         self.num_steps_K += torch.as_tensor(np.asarray(active), device=self.num_steps_K.device)
         counters = [counter for counter in self.num_steps_K.unbind() for _ in gradients]
         moves = np.repeat(np.asarray(active, dtype=bool), len(gradients)).tolist()
@@ -73,11 +85,11 @@ class Packed:
         for p in (*self.large, *self.small):
             p.grad = None
 
-    def _gradients(self) -> list[Tensor]:
-        """As `values`. A parameter that took no part has a gradient of zeros."""
+    def _as_blocks(self, of: Callable[[Tensor], Tensor]) -> list[Tensor]:
+        """Something of each parameter, as `values`. A parameter that took no part has a gradient of zeros."""
 
         def flat(p: Tensor) -> Tensor:
-            return (torch.zeros_like(p) if p.grad is None else p.grad).reshape(self.num_members, -1)
+            return of(p).reshape(self.num_members, -1)
 
         large = [flat(p).contiguous() for p in self.large]
         return [*large, torch.cat([flat(p) for p in self.small], dim=1)] if self.small else large
@@ -86,7 +98,7 @@ class Packed:
         """Everything that decides the steps to come: values, best values, Adam's moments and counters."""
         named = {
             f"{name}.{number}": block
-            for name in ("values", "best", "first_moments", "second_moments")
+            for name in ("values", "buffers", "best", "first_moments", "second_moments")
             for number, block in enumerate(getattr(self, name))
         }
         return {**named, "num_steps": self.num_steps_K}
@@ -97,19 +109,19 @@ class Packed:
 
     def keep_best(self, improved: np.ndarray) -> None:
         where = torch.from_numpy(np.flatnonzero(improved)).to(self.num_steps_K.device)
-        for best, values in zip(self.best, self.values, strict=True):
+        for best, values in zip(self.best, (*self.values, *self.buffers), strict=True):
             best.index_copy_(0, where, values.index_select(0, where))
 
     def restore_best(self, which: np.ndarray | None = None) -> None:
         """which: (K,) bool; None = of all members."""
         where = torch.from_numpy(np.flatnonzero(np.ones(self.num_members, dtype=bool) if which is None else which))
         where = where.to(self.num_steps_K.device)
-        for best, values in zip(self.best, self.values, strict=True):
+        for best, values in zip(self.best, (*self.values, *self.buffers), strict=True):
             values.index_copy_(0, where, best.index_select(0, where))
 
     def finite(self) -> np.ndarray:
         """(K,) bool: whether all of a member's weights are numbers."""
-        each = torch.stack([torch.isfinite(block).all(dim=1) for block in self.values])
+        each = torch.stack([torch.isfinite(block).all(dim=1) for block in (*self.values, *self.buffers)])
         return each.all(dim=0).cpu().numpy()
 
 

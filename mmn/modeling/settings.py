@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mmn.modeling.encoder_settings import encoder_settings
+from mmn.modeling.highmmt.tokens import token_layout
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """Adam on one task set. Each data set puts the paper's values (Table 3) over these.
 
+    weight_decay: of Adam, added to the gradient (L2), as in the paper of HighMMT; 0 in the others.
     patience: epochs without a better validation score after which a member stops; 0 = never.
     scaler: of the embeddings, fitted per member on the present rows of its training items.
     skip: "item" leaves the state of each item without the modality as it was; "batch" skips the encoder for the whole
@@ -20,6 +22,8 @@ class TrainingSettings:
     loss: "logits" is cross-entropy on logits; "published" applies it to sigmoid outputs.
     normalise: "terms" is the mean over the (item, state, task) terms that exist; "published" divides by all of them.
     shuffle: a new order of the training items every epoch; False as published.
+    draw: "once" is every training item once an epoch; "classes" draws as many with replacement, each class of the first
+        task equally often, as the released loader of ENRICO does.
     shuffle_order: MultiModN meets the modalities in a new random order at every optimiser step.
     select_by: what picks the best epoch on validation, at each task's read step, summed over tasks; "auto" is balanced
         accuracy + AUROC (macro) for a binary or multiclass task and mean squared error for a regression, which has no
@@ -36,7 +40,9 @@ class TrainingSettings:
     latents, latent_width, latent_head_size, cross_heads, pair_heads, latent_heads, cross_depth: of HighMMT: number and
         width of latents, width of a head, heads of the encoder's and the pairs' cross-attention and of self-attention,
         blocks per pair. pairs_of_absent: what stands for pairs with an absent modality: zeros, or the mean of the
-        others. encoder_groups, pair_groups: modality (pair: "a+b", in alphabetical order) -> number of the encoder
+        others. mode: where HighMMT's paper and its published code differ, which is followed (`highmmt/network.py`).
+        tokens: modality -> in what tokens it is read, such as {shape: [1, 28, 28], patch: [4, 4]} (`TokenLayout`).
+        encoder_groups, pair_groups: modality (pair: "a+b", in alphabetical order) -> number of the encoder
         (block) that it shares; all share 0. without: an ablation: no modality marks, no encoder (pairs read tokens), no
         pairs (the heads read all latents).
     """
@@ -48,6 +54,7 @@ class TrainingSettings:
     state: int = 20
     learning_rate: float = 1e-3
     clip_norm: float = 1.0
+    weight_decay: float = 0.0
     seed: int = 0
     patience: int = 0
     scaler: Literal["standard", "minmax"] = "standard"
@@ -55,6 +62,7 @@ class TrainingSettings:
     loss: Literal["logits", "published"] = "logits"
     normalise: Literal["terms", "published"] = "terms"
     shuffle: bool = True
+    draw: Literal["once", "classes"] = "once"
     shuffle_order: bool = False
     select_by: Literal["auto", "bac+auroc", "accuracy", "mse"] = "auto"
     select_task: str = ""
@@ -76,6 +84,8 @@ class TrainingSettings:
     latent_heads: int = 6
     cross_depth: int = 1
     pairs_of_absent: Literal["zero", "mean"] = "zero"
+    mode: Literal["paper", "published"] = "paper"
+    tokens: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     encoder_groups: Mapping[str, int] = field(default_factory=dict)
     pair_groups: Mapping[str, int] = field(default_factory=dict)
     without: Literal["nothing", "marks", "encoder", "pairs"] = "nothing"
@@ -106,9 +116,21 @@ class TrainingSettings:
             # As it is read back from a card: a list where a caller wrote a tuple.
             plain[name] = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
         object.__setattr__(self, "encoders", plain)
-        for name in ("clip_norm", "patience", "seed", "state_change_penalty"):
+        object.__setattr__(self, "tokens", self._plain_tokens())
+        for name in ("clip_norm", "weight_decay", "patience", "seed", "state_change_penalty"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative (0 turns it off).")
+
+    def _plain_tokens(self) -> dict[str, dict[str, Any]]:
+        """As it is read back from a card."""
+        plain = {}
+        for name, given in self.tokens.items():
+            try:
+                token_layout(given)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"tokens.{name}: {error}") from error
+            plain[name] = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+        return plain
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,7 @@ def write_model(
     for task, ranges in trained.target_ranges.items():
         tensors[f"target_range.{task}"] = torch.from_numpy(np.ascontiguousarray(ranges))
     # One metadata key: the library writes several in an order that changes from run to run.
-    footer = json.dumps({"contract": CONTRACT, **provenance}, sort_keys=True)
+    footer = json.dumps({"contract": CONTRACT, **_mode(trained), **provenance}, sort_keys=True)
     write_bytes(folder / WEIGHTS, save(tensors, metadata={"mmn": footer}))
     write_json(folder / CARD, {"provenance": provenance, **_card(trained, featurizers or {})})
     history = pa.Table.from_pandas(trained.history, preserve_index=False)
@@ -126,6 +126,11 @@ def _told_of(trained: Trained) -> tuple[Declared, ...]:
     return model.serialiser.declared if isinstance(model, HighMMT) and model.shares else ()
 
 
+def _mode(trained: Trained) -> dict[str, str]:
+    """Whether a HighMMT follows its paper or its published code."""
+    return {"mode": trained.settings.mode} if isinstance(trained.model, HighMMT) else {}
+
+
 def _modularity(trained: Trained) -> dict[str, Any]:
     """The score and what each modality adds to it."""
     found = modularity(trained)
@@ -154,6 +159,7 @@ def _card(trained: Trained, featurizers: Mapping[str, Any]) -> dict[str, Any]:
             for m, counts in zip(trained.members, trained.counts, strict=True)
         ],
         "metrics": trained.metrics,
+        **_mode(trained),
         **({"modularity": _modularity(trained)} if isinstance(trained.model, MultiModN) else {}),
         **({"declared": [one.to_card() for one in told]} if (told := _told_of(trained)) else {}),
         "notes": list(trained.notes),
@@ -163,6 +169,7 @@ def _card(trained: Trained, featurizers: Mapping[str, Any]) -> dict[str, Any]:
                 ("skip", trained.settings.skip),
                 ("loss", trained.settings.loss),
                 ("normalise", trained.settings.normalise),
+                *_mode(trained).items(),
             )
             if value in {"published", "batch"}
         ],

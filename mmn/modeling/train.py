@@ -76,6 +76,8 @@ class Training:
             raise ParamsError(f"unknown model '{architecture}'; known: {', '.join(MODELS)}.")
         if not tasks:
             raise ParamsError("no task was given; a model needs at least one.")
+        if settings.draw == "classes" and tasks[0].kind == "regression":
+            raise ParamsError(f"draw: classes, but '{tasks[0].name}', the first task, has none. Set draw: once.")
         check_inputs(cohort, embeddings, tasks)
         self.cohort, self.settings, self.tasks = cohort, settings, tasks
         if members is None:
@@ -127,7 +129,7 @@ class Training:
                 for a, b, c in zip(self.train_rows, self.validation_rows, self.test_rows, strict=True)
             ],
         )
-        self.packed = Packed(model, settings.learning_rate, settings.clip_norm)
+        self.packed = Packed(model, settings.learning_rate, settings.clip_norm, settings.weight_decay)
         self.shufflers = [k.rng("shuffle") for k in self.members]
         chances = settings.dropout if model.dropout_chances is None else model.dropout_chances
         self.dropout = Dropout(
@@ -144,13 +146,13 @@ class Training:
         first = 0
         rngs = [*self.shufflers, *self.dropout.rngs, self.orders]
         if checkpoint is not None:
-            checkpoint.fingerprint = self._fingerprint()
+            checkpoint.fingerprint = self.fingerprint()
             if (found := checkpoint.restore(self.packed, rngs)) is not None:
                 first, arrays, earlier = found
                 best, since_best, running = arrays["best"], arrays["since_best"], arrays["running"]
                 history.append(earlier)
         for epoch in range(first, settings.epochs if running.any() else first):
-            losses = self._epoch(running)
+            losses = self.epoch(running)
             scores, sound = self.validate(np.isfinite(losses) & self.packed.finite())
             diverged = running & ~sound
             if diverged.any():
@@ -195,7 +197,7 @@ class Training:
         trained.metrics = self._test_metrics()
         return trained
 
-    def _fingerprint(self) -> str:
+    def fingerprint(self) -> str:
         """Of all that decides the training's result."""
         inputs = self.inputs
         members = [
@@ -208,13 +210,10 @@ class Training:
             *inputs.targets.values(), *self.packed.values,
         )  # fmt: skip
 
-    def _epoch(self, running: np.ndarray) -> np.ndarray:
+    def epoch(self, running: np.ndarray) -> np.ndarray:
         """One pass over every running member's training items. Gives the mean loss per member, (K,)."""
         settings, model = self.settings, self.trained.model
-        orders = [
-            (rng.permutation(rows) if settings.shuffle else rows) if on else rows[:0]
-            for rng, rows, on in zip(self.shufflers, self.train_rows, running, strict=True)
-        ]
+        orders = self.draw_rows(running)
         matrix, real = padded(orders)
         num_items = real.sum(axis=1)
         rows_KN = torch.from_numpy(matrix).to(self.device)
@@ -233,6 +232,21 @@ class Training:
             self.packed.step(num_real > 0)
             total_K += losses_K * torch.from_numpy(num_real).to(self.device, self.inputs.dtype)
         return total_K.cpu().numpy().astype(np.float64) / np.maximum(num_items, 1)
+
+    def draw_rows(self, running: np.ndarray) -> list[np.ndarray]:
+        """Each member's training items of an epoch, in order; none of a member that has stopped."""
+        return [
+            self._drawn(rng, rows) if on else rows[:0]
+            for rng, rows, on in zip(self.shufflers, self.train_rows, running, strict=True)
+        ]
+
+    def _drawn(self, rng: np.random.Generator, rows: np.ndarray) -> np.ndarray:
+        if self.settings.draw == "once":
+            return rng.permutation(rows) if self.settings.shuffle else rows
+        labels = self.target(self.tasks[0])[rows]
+        known = ~np.isnan(labels)
+        _, place, sizes = np.unique(labels[known], return_inverse=True, return_counts=True)
+        return rng.choice(rows[known], len(rows), p=1.0 / (sizes[place] * len(sizes)))
 
     def validate(self, sound: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """(K,): each member's validation score, higher is better, NaN without any validation label or where the member

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from mmn.data import DATASETS
+from mmn.data import DATASETS, load_dataset
 from mmn.data.dataset import Dataset
 from mmn.data.errors import ParamsError
 from mmn.featurizers import load_featurizer
 from mmn.featurizers.autoencoder import AutoencoderParams
 from mmn.modeling import LEARNERS, XGBOOST
+from mmn.modeling.growth_settings import OpenQuestionsSettings
 from mmn.modeling.highmmt.settings import HighMMTSettings
 from mmn.modeling.missingness_settings import REMOVAL_MODELS, MissingnessSettings
 from mmn.modeling.settings import (
@@ -24,6 +25,7 @@ from mmn.modeling.xgboost_settings import XGBoostSettings
 from mmn.orchestration.params import FILE, check_known, resolve, section
 
 HIGHMMT = "highmmt"
+OPEN_QUESTIONS = "open_questions"
 
 
 def mode_of(params: dict[str, Any], dataset: Dataset) -> str:
@@ -119,12 +121,33 @@ def highmmt_settings(params: Mapping[str, Any]) -> HighMMTSettings:
     return settings
 
 
+def joined_names(datasets: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Data set -> modality -> its name in a model over all of them: its own, or after the data set's where another data
+    set has one of that name, for a model knows a modality by its name."""
+    of = {name: [modality.name for modality in load_dataset(name).modalities] for name in datasets}
+    every = [modality for found in of.values() for modality in found]
+    return {
+        name: {m: f"{name}_{m}" if every.count(m) > 1 else m for m in found} for name, found in of.items()
+    }  # fmt: skip
+
+
 def highmmt_training(params: Mapping[str, Any], phase: Literal["training", "measuring", "tuning"]) -> TrainingSettings:
     """`training`, with what the phase changes. Weight and group settings belong to the analysis itself."""
     chosen = highmmt_settings(params)
-    settings = resolve(TrainingSettings(), dict(chosen.training), f"{HIGHMMT}.training")
+    # Each data set's own tokens, so that a modality is read here as it is alone.
+    names = joined_names(chosen.datasets)
+    tokens = {
+        names[name][modality]: layout
+        for name in chosen.datasets
+        for modality, layout in training_settings(dict(params), load_dataset(name), HIGHMMT).tokens.items()
+    }
+    settings = resolve(TrainingSettings(tokens=tokens), dict(chosen.training), f"{HIGHMMT}.training")
     own = {"training": {}, "measuring": chosen.measuring, "tuning": chosen.tuning}[phase]
-    return resolve(settings, dict(own), f"{HIGHMMT}.{phase}")
+    return dataclasses.replace(resolve(settings, dict(own), f"{HIGHMMT}.{phase}"), mode=chosen.mode)
+
+
+def open_questions_settings(params: Mapping[str, Any]) -> OpenQuestionsSettings:
+    return resolve(OpenQuestionsSettings(), section(dict(params), OPEN_QUESTIONS), OPEN_QUESTIONS)
 
 
 def subsets_settings(params: dict[str, Any], dataset: Dataset) -> SubsetsSettings:

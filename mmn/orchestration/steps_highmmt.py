@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 from mmn.data import DATASETS
-from mmn.data.errors import ParamsError
-from mmn.orchestration.settings import HIGHMMT
+from mmn.orchestration.settings import HIGHMMT, joined_names
 from mmn.orchestration.step import Active, Need, Step
 
 _FOLDER = f"results/{HIGHMMT}"
@@ -24,7 +23,7 @@ def highmmt_steps(active: Mapping[str, Active]) -> Iterable[Step]:
     settings = next(iter(joined.values())).joined
     assert settings is not None
     modalities = {name: entry.modalities_for(entry.tasks) for name, entry in joined.items()}
-    _refuse_shared_names(modalities)
+    names = joined_names(settings.datasets)
     readers = [DATASETS[name].split(":")[0] for name in joined]
     inputs = (
         *(f"cohorts/{name}" for name in joined),
@@ -38,6 +37,8 @@ def highmmt_steps(active: Mapping[str, Active]) -> Iterable[Step]:
         "and nothing: scores against parameters.",
         "transfer": "What the other data sets are worth to each, with all of its training labels and with few.",
         "ablations": "One HighMMT over all data sets without modality marks, without its encoder, without its pairs.",
+        "involvement": "In how many data sets and tasks each shared parameter of the joint model takes part.",
+        "interference": "What the labels of one data set, flipped, do to the others that share its parameters.",
     }
     pairs = sum(len(list(combinations(found, 2))) for found in modalities.values())
     if not settings.crossmodal or pairs < 2:
@@ -46,23 +47,26 @@ def highmmt_steps(active: Mapping[str, Active]) -> Iterable[Step]:
         del kinds["transfer"]
     if not settings.ablations:
         del kinds["ablations"]
-    measured = tuple(f"{_FOLDER}/{kind}" for kind in ("unimodal", "crossmodal") if kind in kinds)
+    if not settings.analyses:
+        del kinds["involvement"], kinds["interference"]
+    of_kind = {"sharing": measured_of(kinds), **dict.fromkeys(("involvement", "interference"), (f"{_FOLDER}/sharing",))}
     for kind, description in kinds.items():
         key = f"{_FOLDER}/{kind}"
-        action = "heterogeneity" if key in measured else f"highmmt_{kind}"
+        action = "heterogeneity" if key in measured_of(kinds) else f"highmmt_{kind}"
         yield Step(
             key=key,
             kind=HIGHMMT,
             dataset=HIGHMMT,
             out=f"artifacts/{key}",
             description=description,
-            deps=(*inputs, *(measured if kind == "sharing" else ())),
+            deps=(*inputs, *of_kind.get(kind, ())),
             sections=(HIGHMMT, *(f"{name}.training" for name in joined)),
             modules=(f"mmn.orchestration.actions.{action}",),
             tables=tuple(module for reader in readers for module in (reader, f"{reader}.tasks")),
             options={
                 "kind": kind,
                 "modalities": modalities,
+                "names": {name: {m: names[name][m] for m in found} for name, found in modalities.items()},
                 "tasks": {name: entry.tasks for name, entry in joined.items()},
             },
             need=Need(gpus=1, mem_gb=8, minutes=240),
@@ -70,14 +74,6 @@ def highmmt_steps(active: Mapping[str, Active]) -> Iterable[Step]:
         )
 
 
-def _refuse_shared_names(modalities: Mapping[str, tuple[str, ...]]) -> None:
-    """A model knows a modality by its name."""
-    of: dict[str, str] = {}
-    for name, found in modalities.items():
-        for modality in found:
-            if modality in of:
-                raise ParamsError(
-                    f"params.yaml: {HIGHMMT}.datasets: {of[modality]} and {name} both have a modality '{modality}'; "
-                    "name one of the two data sets."
-                )
-            of[modality] = name
+def measured_of(kinds: Iterable[str]) -> tuple[str, ...]:
+    """The steps whose distances make groups."""
+    return tuple(f"{_FOLDER}/{kind}" for kind in kinds if kind in {"unimodal", "crossmodal"})

@@ -127,6 +127,8 @@ def test_every_step_with_a_next_one_is_an_item_and_runs_stay_on_one_side(touched
     at = list(cohort.items["item"]).index("run3_1/02")
     with h5py.File(touched / "run3_1_1000.h5") as file:
         assert cohort.targets["contact_next"][at] == float(file["contact"][3].any())
+        hand = [cohort.targets[task][at] for task in VISION_TOUCH.multitask["hand_next"]]
+        np.testing.assert_allclose(hand, file["proprio"][3, :4])
         held = {name: array[()] for name, array in file.items()}
     read = {
         modality.name: VISION_TOUCH.read_evidence(touched, modality.name, cohort, VisionTouchParams())

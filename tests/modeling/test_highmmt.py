@@ -5,20 +5,26 @@
 layer, two pair layers; modalities a_table (6, 1), b_image (3, 2, 4), c_series (7, 5), declared as b, c, a.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 
 from mmn.data.errors import ContractError
+from mmn.data.files import read_json
 from mmn.modeling.batch import Batch, ModalityShape
 from mmn.modeling.highmmt.blocks import PerceiverBlock
+from mmn.modeling.highmmt.heads import Head
 from mmn.modeling.highmmt.network import Encoder, HighMMT, Pairs
 from mmn.modeling.highmmt.serialise import Declared, Serialiser, declare, positions
 from mmn.modeling.settings import TrainingSettings
+from mmn.modeling.storage import read_model, write_model
 from mmn.modeling.train import train
 from tests.modeling.worlds import LEVEL, SICK, make_world, quick, rngs, shapes_for
 
@@ -56,7 +62,7 @@ def _load(block: PerceiverBlock, published, prefix: str) -> None:
 
 
 def _models(published) -> tuple[Serialiser, Encoder, Pairs]:
-    small = TrainingSettings(**TINY, cross_depth=2)
+    small = TrainingSettings(**TINY, cross_depth=2, mode="published")
     serialiser = Serialiser(declared=PUBLISHED)
     encoder, pairs = Encoder(serialiser.width, small, rngs(1)), Pairs(small.latent_width, small, rngs(1))
     _load(encoder.block, published, "layers.0")
@@ -81,8 +87,11 @@ def test_the_published_latents_and_pair_vectors_are_reproduced(published):
     np.testing.assert_allclose(torch.cat(found, dim=1).detach(), published["pairs"], atol=2e-6)
 
 
-def test_without_the_doubled_residual_the_published_numbers_are_missed(published):
+def test_in_mode_paper_no_residual_is_doubled_and_the_published_numbers_are_missed(published):
     serialiser, encoder, _ = _models(published)
+    small = TrainingSettings(**TINY, cross_depth=2)
+    assert encoder.block.doubled and not Encoder(serialiser.width, small, rngs(1)).block.doubled
+    assert not any(block.doubled for block in Pairs(small.latent_width, small, rngs(1)).blocks)
     encoder.block.doubled = False
     x = serialiser.tokens("b_image", published["x.b_image"].flatten(1, -2)[None])
     other = encoder(x, torch.ones(x.shape[:3], dtype=torch.bool))[0].flatten(1).detach()
@@ -157,6 +166,62 @@ def test_embeddings_become_tokens_by_their_shape():
     assert laid.shape == (1, 2, 3, 64) and laid[0, 0].sum() == 130
 
 
+def test_a_picture_is_cut_into_patches_row_by_row_with_the_places_of_both_axes():
+    told = {"shape": [2, 4, 6], "patch": [2, 3]}
+    picture = np.arange(48.0).reshape(2, 4, 6)
+    one = declare(ModalityShape(name="picture", width=48, num_steps=1), told)
+    assert (one.axes, one.channels, one.bands, one.num_tokens) == ((2, 2), 12, 6, 4)
+    serialiser = Serialiser(declared=(one,))
+    laid = serialiser.laid_out("picture", torch.from_numpy(picture).reshape(1, 1, 1, 48))[0, 0]
+    for token, (row, column) in enumerate([(0, 0), (0, 3), (2, 0), (2, 3)]):
+        expected = picture[:, row : row + 2, column : column + 3].transpose(1, 2, 0).reshape(-1)
+        np.testing.assert_array_equal(laid[token], expected)
+    tokens = serialiser.tokens("picture", laid)
+    np.testing.assert_array_equal(tokens[:, 12:-1], positions((2, 2), 6, 1.0).reshape(4, -1))
+
+
+def test_the_papers_layouts_have_its_numbers_of_tokens_and_channels():
+    for width, steps, told, axes, channels in (
+        (784, 1, {"shape": [1, 28, 28], "patch": [4, 4]}, (7, 7), 16),
+        (12_544, 1, {"shape": [1, 112, 112], "patch": [16, 16]}, (7, 7), 256),
+        (12, 24, {"shape": [1, 12], "bands": 6}, (24, 12), 1),
+        (98_304, 1, {"shape": [3, 256, 128]}, (256, 128), 3),
+        (1024, 16, {"shape": [1, 32, 32], "bands": 6}, (16, 32, 32), 1),
+        (192, 1, {"chunk": 32}, (6,), 32),
+        (8, 1, {"chunk": 8}, (1,), 8),
+        (7, 16, {"bands": 6}, (16,), 7),
+    ):
+        one = declare(ModalityShape(name="m", width=width, num_steps=steps), told)
+        assert (one.axes, one.channels, one.bands) == (axes, channels, 6)
+    with pytest.raises(ContractError, match="modality 'm': 784 numbers are not 1 x 14 x 14"):
+        declare(ModalityShape(name="m", width=784, num_steps=1), {"shape": [1, 14, 14]})
+    for wrong, message in (
+        ({"shape": [1, 28, 28], "patch": [5, 4]}, "no multiples"),
+        ({"patches": [4]}, "patches is unknown"),
+        ({"shape": [1, 4], "chunk": 2}, "not both"),
+    ):
+        with pytest.raises(ValueError, match=f"tokens.m: .*{message}"):
+            TrainingSettings(tokens={"m": wrong})
+
+
+def test_a_series_of_several_tokens_per_step_is_read_up_to_the_step_and_not_where_it_is_absent(tmp_path):
+    tokens = {"c": {"shape": [1, 2]}, "b": {"shape": [5, 4, 7], "patch": [2, 7]}}
+    model = _model(tokens=tokens).eval()
+    assert model.serialiser.of("c").axes == (4, 2) and model.serialiser.of("b").axes == (2, 1)
+    batch = _batch(model, B=6)
+    x, there = batch.x["c"].clone(), batch.present["c"].clone()
+    x[~there] = 1e3
+    late = torch.arange(4) > LEVEL.read_step
+    x[:, :, late] = -1e3
+    torch.testing.assert_close(
+        model(Batch(x={**batch.x, "c": x}, present=batch.present, real=batch.real))["level"], model(batch)["level"]
+    )
+    cohort, embeddings = make_world(num_items=40, widths={"a": 3, "b": 140, "c": 2}, num_steps=2, static=("a", "b"))
+    trained = train(cohort, embeddings, (SICK,), "highmmt", quick(**TINY, epochs=1, tokens=tokens))
+    write_model(tmp_path / "model", trained, {"step": "test"})
+    pd.testing.assert_frame_equal(read_model(tmp_path / "model").predict(embeddings), trained.predict(embeddings))
+
+
 def _batch(model, B=5, seed=0, rate=0.6) -> Batch:
     generator = torch.Generator().manual_seed(seed)
     x = {s.name: torch.randn(1, B, s.num_steps, s.width, generator=generator).double() for s in model.modalities}
@@ -172,10 +237,10 @@ def _model(absent="zero", num_steps=4, **more) -> HighMMT:
 
 
 @pytest.mark.parametrize("absent", ["zero", "mean"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_what_an_absent_modality_holds_has_no_influence_and_no_gradient(absent, seed):
-    model = _model(absent)
+    model = _model(absent).eval()
     batch = _batch(model, seed=seed)
     expected = model(batch)
     junk = {}
@@ -191,10 +256,12 @@ def test_what_an_absent_modality_holds_has_no_influence_and_no_gradient(absent, 
         assert value.grad is None or float((value.grad * ~batch.present[name][..., None]).abs().max()) == 0.0
 
 
-@pytest.mark.parametrize("absent", ["zero", "mean"])
-def test_an_item_alone_is_predicted_as_in_a_batch_and_without_evidence_gets_the_prior(absent):
-    model = _model(absent)
+@pytest.mark.parametrize(("absent", "mode"), [("zero", "paper"), ("mean", "paper"), ("zero", "published")])
+def test_an_item_alone_is_predicted_as_in_a_batch_and_without_evidence_gets_the_prior(absent, mode):
+    model = _model(absent, mode=mode)
     batch = _batch(model, B=9)
+    model.train()(batch)  # so that a batch norm has something to remember
+    model.eval()
     together = model(batch)
     for n in range(9):
         alone = Batch(
@@ -207,8 +274,59 @@ def test_an_item_alone_is_predicted_as_in_a_batch_and_without_evidence_gets_the_
     nothing = Batch(x=batch.x, present={m: torch.zeros_like(p) for m, p in batch.present.items()}, real=batch.real)
     for task, value in model(nothing).items():
         head = model.heads[task]
-        bias = head.linear(head.norm.bias[:, None].expand(1, 9, -1))
-        torch.testing.assert_close(value, bias)
+        if mode == "published":
+            of_nothing = head.norm.bias[:, None].expand(1, 9, -1)
+        else:
+            of_nothing = torch.nn.functional.batch_norm(
+                torch.zeros(9, head.norm.mean_KH.shape[1], dtype=torch.float64), head.norm.mean_KH[0],
+                head.norm.variance_KH[0], head.norm.weight[0], head.norm.bias[0],
+            )[None]  # fmt: skip
+        torch.testing.assert_close(value, head.linear(of_nothing))
+
+
+def test_the_papers_head_is_torchs_batch_norm_over_real_rows_and_the_published_one_its_layer_norm():
+    rng, H, B = np.random.default_rng(0), 6, 7
+    x, real = torch.from_numpy(rng.normal(2.0, 3.0, (2, B, H))), torch.ones(2, B, dtype=torch.bool)
+    real[1, 4:] = False  # the second member's batch is filled up
+    ours, layered = (Head(H, 3, rngs(2), over_batch=over).double() for over in (True, False))
+    theirs = [torch.nn.BatchNorm1d(H, dtype=torch.float64) for _ in range(2)]
+    for _ in range(3):
+        found = ours.train()(x, real)
+        for k, one in enumerate(theirs):
+            expected = one.train()(x[k, real[k]]) @ ours.linear.weight[k] + ours.linear.bias[k]
+            torch.testing.assert_close(found[k, real[k]], expected)
+    torch.testing.assert_close(ours.norm.variance_KH, torch.stack([one.running_var for one in theirs]))
+    found = ours.eval()(x, real)
+    for k, one in enumerate(theirs):
+        torch.testing.assert_close(found[k], one.eval()(x[k]) @ ours.linear.weight[k] + ours.linear.bias[k])
+    normal = torch.nn.functional.layer_norm(x, (H,))
+    torch.testing.assert_close(layered(x, real), layered.linear(normal))
+    # One row has no variance: what is remembered is used, and stays.
+    before = ours.norm.mean_KH.clone()
+    single = ours.train()(x, real & (torch.arange(B) == 0))
+    torch.testing.assert_close(single[:, :1], ours.eval()(x[:, :1], real[:, :1]))
+    torch.testing.assert_close(ours.norm.mean_KH, before)
+
+
+def test_the_card_and_the_footer_say_the_mode_and_what_a_head_remembers_is_stored(tmp_path):
+    cohort, embeddings = make_world(num_items=60, seed=1)
+    named = {"c_first": embeddings["a"], "b_second": embeddings["b"]}
+    models = {}
+    for mode in ("paper", "published"):
+        models[mode] = trained = train(cohort, named, (SICK,), "highmmt", quick(**TINY, epochs=2, mode=mode))
+        write_model(tmp_path / mode, trained, {"step": "test"})
+        card = read_json(tmp_path / mode / "card.json")
+        with safe_open(tmp_path / mode / "model.safetensors", framework="pt") as stored:
+            footer = json.loads(stored.metadata()["mmn"])
+        assert card["mode"] == footer["mode"] == mode
+        assert ("mode=published" in card["published_behaviour"]) == (mode == "published")
+        again = read_model(tmp_path / mode).predict(named)
+        pd.testing.assert_frame_equal(again, trained.predict(named))
+    paper, published = (models[mode].model for mode in ("paper", "published"))
+    assert paper.pairs == [("c_first", "b_second"), ("b_second", "c_first")] == published.pairs[::-1]
+    sizes = [models[mode].num_parameters for mode in ("paper", "published")]
+    assert sizes[0] == sizes[1], "what a batch norm remembers is no parameter"
+    assert float((paper.heads["sick"].norm.mean_KH.abs()).sum()) > 0
 
 
 def test_groups_give_modalities_and_pairs_parts_of_their_own():
@@ -226,7 +344,7 @@ def test_groups_give_modalities_and_pairs_parts_of_their_own():
         present={m: p if m == "b" else torch.zeros_like(p) for m, p in batch.present.items()},
         real=batch.real,
     )
-    split(only_b)["sick"].sum().backward()
+    split.eval()(only_b)["sick"].sum().backward()
     touched = [float(encoder.latents_K1Ld.grad.abs().sum()) for encoder in split.parts.encoders]
     assert touched[0] == 0.0 and touched[1] > 0.0
 

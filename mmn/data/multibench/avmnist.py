@@ -27,6 +27,8 @@ FILES = {
     "audio": ("audio/train_data.npy", "audio/test_data.npy"),
     "labels": ("train_labels.npy", "test_labels.npy"),
 }
+# Where `build_avmnist` made the folder: what of.
+BUILT = "BUILT.json"
 # The last 5,000 of the 60,000 training rows are validation.
 TRAIN_SHARE = 11 / 12
 
@@ -34,7 +36,7 @@ TRAIN_SHARE = 11 / 12
 def inspect(raw: Path) -> Inspection:
     missing = [name for names in FILES.values() for name in names if not (raw / name).is_file()]
     return Inspection(
-        version="MultiBench",
+        version="made from MNIST and FSDD" if (raw / BUILT).is_file() else "MultiBench",
         found={source: ", ".join(names) for source, names in FILES.items() if not set(names) & set(missing)},
         skipped={},
         problem=f"{raw} lacks {', '.join(missing)}: the unpacked avmnist folder of MultiBench is expected."
@@ -64,12 +66,15 @@ def build_cohort(raw: Path, params: MultiBenchParams) -> Cohort:
     rows = pd.concat(frames, ignore_index=True)
     rows.insert(1, "subject", rows["item"])
     unread = rows["digit"].isna()
+    note = "The files do not say who wrote or spoke a digit: a person may be on two sides of the split."
+    if (raw / BUILT).is_file():
+        note = "No recording is on two sides of the split; speakers are on all, and who wrote a digit is not known."
     return published_cohort(
         rows[~unread],
         params,
         tasks=("digit",),
         excluded={"the label is no digit": int(unread.sum())} if unread.any() else {},
-        notes=("The files do not say who wrote or spoke a digit: a person may be on two sides of the split.",),
+        notes=(note,),
     )
 
 
@@ -117,7 +122,15 @@ AVMNIST = Dataset(
     read_evidence=read_evidence,
     cohort_defaults=MultiBenchParams(),
     modes=(CLEAN,),
-    training_defaults={"batch_size": 40},
+    training_defaults={
+        "batch_size": 40,
+        "highmmt": {
+            "tokens": {
+                "image": {"shape": [1, 28, 28], "patch": [4, 4]},
+                "audio": {"shape": [1, 112, 112], "patch": [16, 16]},
+            }
+        },
+    },
     citation="Liang et al., MultiBench, NeurIPS Datasets and Benchmarks 2021, arXiv:2107.07502; made from MNIST and "
     "the Free Spoken Digit Dataset.",
     licence="Free Spoken Digit Dataset: CC BY-SA 4.0; ESC-50 noise, if mixed in: CC BY-NC 3.0. The archive itself "

@@ -162,7 +162,11 @@ ENRICO = Dataset(
     read_evidence=read_evidence,
     cohort_defaults=EnricoParams(),
     modes=(CLEAN, PUBLISHED),
-    training_defaults={"batch_size": 32},
+    training_defaults={
+        "batch_size": 32,
+        "draw": "classes",
+        "highmmt": {"tokens": {name: {"shape": [3, 256, 128]} for name in FOLDERS}},
+    },
     citation="Leiva et al., Enrico, MobileHCI 2020; Liang et al., MultiBench, NeurIPS Datasets and Benchmarks 2021, "
     "arXiv:2107.07502",
     licence="MIT for the collection; the screenshots come from Rico and show apps that are others'.",

@@ -213,7 +213,10 @@ GENTLE_PUSH = Dataset(
     read_evidence=read_evidence,
     cohort_defaults=MultiBenchParams(),
     modes=(CLEAN, PUBLISHED),
-    training_defaults={"batch_size": 18},
+    training_defaults={
+        "batch_size": 18,
+        "highmmt": {"tokens": {name: {"bands": 6} for name in _READ} | {"image": {"shape": [1, 32, 32], "bands": 6}}},
+    },
     multitask={"place": ("x", "y")},
     citation="Lee et al., Multimodal Sensor Fusion with Differentiable Filters, IROS 2020; Liang et al., MultiBench, "
     "NeurIPS Datasets and Benchmarks 2021, arXiv:2107.07502",

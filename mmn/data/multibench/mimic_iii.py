@@ -174,7 +174,10 @@ MIMIC_III = Dataset(
     read_evidence=read_evidence,
     cohort_defaults=MultiBenchParams(),
     modes=(CLEAN, PUBLISHED),
-    training_defaults={"batch_size": 20},
+    training_defaults={
+        "batch_size": 20,
+        "highmmt": {"tokens": {"series": {"shape": [1, NUM_SIGNALS], "bands": 6}}},
+    },
     citation="Johnson et al., MIMIC-III, Sci Data 3, 160035 (2016); Purushotham et al., J Biomed Inform 83 (2018); "
     "Liang et al., MultiBench, NeurIPS Datasets and Benchmarks 2021, arXiv:2107.07502",
     licence="PhysioNet Credentialed Health Data License and Data Use Agreement. Whatever is made from it (models, "

@@ -28,6 +28,13 @@ from mmn.data.multibench.vision_touch_split import ENDING, clean_sides, publishe
 PATTERNS = (f"*{ENDING}", f"*/*{ENDING}")
 SIDE, READINGS = 128, 32
 AXES = ("force x", "force y", "force z", "torque x", "torque y", "torque z")
+# The released loader's `ee_yaw_next`: the first four numbers of the hand's state, a step later.
+HAND = {
+    "hand_x_next": "Where the hand is a step later, x",
+    "hand_y_next": "Where the hand is a step later, y",
+    "hand_z_next": "Where the hand is a step later, z",
+    "hand_yaw_next": "How the hand is turned a step later",
+}
 # Of a validation step, once more as a test step, in mode published.
 AGAIN = "/again"
 
@@ -71,6 +78,10 @@ def build_cohort(raw: Path, params: VisionTouchParams) -> Cohort:
     for name, path in paths.items():
         with open_hdf5(path) as file:
             touches = np.any(read_array(file, "contact", (None, None), str(path)) > 0, axis=1)
+            hand = _proprio(file, str(path), params)[:, : len(HAND)].astype(np.float64)
+            hand[~np.isfinite(hand)] = np.nan
+        if len(hand) < len(touches):
+            raise ContractError(f"{path}: proprio is shorter than the contacts. Take the released file.")
         steps = np.arange(len(touches) - 1)
         if sides[name] is None:
             excluded["lost by the published draw"] = excluded.get("lost by the published draw", 0) + len(steps)
@@ -83,7 +94,10 @@ def build_cohort(raw: Path, params: VisionTouchParams) -> Cohort:
                     "step": _repeated(steps, params.seed, len(frames)) if published else steps,
                     "split": sides[name],
                 }
-            ).assign(contact_next=lambda frame, touches=touches: touches[frame["step"] + 1].astype(float))
+            ).assign(
+                contact_next=lambda frame, touches=touches: touches[frame["step"] + 1].astype(float),
+                **{task: lambda frame, place=hand[:, axis]: place[frame["step"] + 1] for axis, task in enumerate(HAND)},
+            )
         )
     rows = pd.concat(frames, ignore_index=True)
     if published:
@@ -91,7 +105,7 @@ def build_cohort(raw: Path, params: VisionTouchParams) -> Cohort:
         rows = pd.concat([rows, again.assign(item=again["item"] + AGAIN, split="test")], ignore_index=True)
     if params.image_size < SIDE:
         notes = (*notes, f"Pictures are shrunk from {SIDE} to {params.image_size} pixels a side (`image_size`).")
-    return published_cohort(rows, params, tasks=("contact_next",), excluded=excluded, notes=notes)
+    return published_cohort(rows, params, tasks=("contact_next", *HAND), excluded=excluded, notes=notes)
 
 
 def read_evidence(raw: Path, modality: str, cohort: Cohort, params: VisionTouchParams) -> VectorEvidence:
@@ -195,13 +209,26 @@ VISION_TOUCH = Dataset(
     ),
     tasks=(
         Task(name="contact_next", number=None, kind="binary", description="The hand touches something a step later"),
+        *(Task(name=name, number=None, kind="regression", description=text) for name, text in HAND.items()),
     ),
     inspect=inspect,
     build_cohort=build_cohort,
     read_evidence=read_evidence,
     cohort_defaults=VisionTouchParams(),
+    multitask={"hand_next": tuple(HAND)},
     modes=(CLEAN, PUBLISHED),
-    training_defaults={"batch_size": 64},
+    training_defaults={
+        "batch_size": 64,
+        "highmmt": {
+            "tokens": {
+                "image": {"shape": [3, 32, 32]},
+                "depth": {"shape": [1, 32, 32]},
+                "force": {"chunk": READINGS},
+                "proprio": {"chunk": 8},
+                "action": {"chunk": 4},
+            }
+        },
+    },
     citation="Lee et al., Making Sense of Vision and Touch, ICRA 2019; Liang et al., MultiBench, NeurIPS Datasets and "
     "Benchmarks 2021, arXiv:2107.07502",
     licence="None is stated for the data: not redistributable, the user supplies the files.",

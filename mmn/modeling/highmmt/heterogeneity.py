@@ -85,7 +85,7 @@ def measure(
     if unknown := sorted({name for pair in pairs or () for name in pair} - {node.name for node in nodes}):
         raise ParamsError(f"pairs: {', '.join(unknown)} is no node; nodes: {', '.join(node.name for node in nodes)}.")
     settings = dataclasses.replace(settings, select_by="mse")
-    declared = declared_of(sources)
+    declared = declared_of(sources, settings)
     own: dict[str, Trained] = {}
     rows: list[pd.DataFrame] = []
     total = 2 * len(nodes)
@@ -125,9 +125,10 @@ def matrices(
     return mean, error
 
 
-def declared_of(sources: Mapping[str, Source]) -> tuple[Declared, ...]:
+def declared_of(sources: Mapping[str, Source], settings: TrainingSettings) -> tuple[Declared, ...]:
     """Of all modalities of all sources, in their order: what every model here is told of, so that parts fit."""
-    return tuple(declare(shape) for source in sources.values() for shape in shapes_of(source.embeddings))
+    shapes = [shape for source in sources.values() for shape in shapes_of(source.embeddings)]
+    return tuple(declare(shape, settings.tokens.get(shape.name)) for shape in shapes)
 
 
 def _check(sources: Mapping[str, Source], nodes: Sequence[Node]) -> None:

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ import torch
 from torch import nn
 
 from mmn.data.errors import ParamsError
+from mmn.modeling.checkpoint import Checkpoint, fingerprint
 from mmn.modeling.floors import read_target
 from mmn.modeling.highmmt.heterogeneity import Source, declared_of
 from mmn.modeling.highmmt.network import HIGHMMT, HighMMT, Parts
@@ -50,11 +52,17 @@ def train_jointly(
     progress: Progress = lambda epoch, epochs: None,
     declared: tuple[Declared, ...] | None = None,
     raised: Mapping[str, float] | None = None,
+    checkpoint: Checkpoint | None = None,
+    only: Literal["all", "encoders", "blocks", "heads"] = "all",
+    last: bool = False,
 ) -> Joint:
     """settings: of all (epochs, learning rate, sizes, groups over the modalities of all). batch_sizes: data set -> its
     own, so that each has about as many batches. start: a joint model whose weights to begin with: a group begins with
     those that its first modality used there. declared: all modalities that the model is told of, where more data sets
     are to use its weights later; None = those of `sources`. raised: task -> what its weight is multiplied by.
+    checkpoint: where a training that was killed left its state, if it was this one; it goes on from there and ends with
+    the same bytes. only: what learns; the rest stays as it began. last: keep the last epoch, whatever its
+    validation.
 
     Step n of an epoch holds batch n of every data set that has one, the last step first, so that the data set with the
     most batches begins alone and all end together. Each task's loss is weighted by one over the loss of a constant
@@ -69,14 +77,15 @@ def train_jointly(
         )
     with one_thread():
         trainings, parts = _trainings(
-            sources, settings, batch_sizes or {}, declared or declared_of(sources), raised or {}
+            sources, settings, batch_sizes or {}, declared or declared_of(sources, settings), raised or {}
         )
         if start is not None:
             _begin_with(parts, trainings, start)
         whole = nn.ModuleDict({name: training.trained.model for name, training in trainings.items()})
         # The last to pack: from here on all parameters are views of these rows.
-        packed = Packed(whole, settings.learning_rate, settings.clip_norm)
-        history = _run(trainings, packed, settings, progress)
+        packed = Packed(whole, settings.learning_rate, settings.clip_norm, settings.weight_decay)
+        packed.hold(_held(parts, trainings, only))
+        history = _run(trainings, packed, settings, progress, checkpoint, only, last)
         trained = {name: training.finish(history[name]) for name, training in trainings.items()}
     return Joint(trained=trained, parts=parts, num_parameters=sum(p[0].numel() for p in whole.parameters()))
 
@@ -102,19 +111,40 @@ def _trainings(
     return trainings, parts
 
 
+def _held(parts: Parts, trainings: Mapping[str, Training], only: str) -> list[nn.Parameter]:
+    """What may not learn."""
+    heads = nn.ModuleList(training.trained.model.get_submodule("heads") for training in trainings.values())
+    named = {"encoders": parts.encoders, "blocks": parts.blocks, "heads": heads}
+    return [p for name, module in named.items() if only not in {"all", name} for p in module.parameters()]
+
+
 def _run(
-    trainings: Mapping[str, Training], packed: Packed, settings: TrainingSettings, progress: Progress
+    trainings: Mapping[str, Training],
+    packed: Packed,
+    settings: TrainingSettings,
+    progress: Progress,
+    checkpoint: Checkpoint | None,
+    only: str,
+    last: bool,
 ) -> dict[str, pd.DataFrame]:
     num_members = packed.num_members
     best, since_best = np.full(num_members, -np.inf), np.zeros(num_members, dtype=int)
     running = np.ones(num_members, dtype=bool)
-    history: dict[str, list[pd.DataFrame]] = {name: [] for name in trainings}
-    for epoch in range(settings.epochs):
+    history: list[pd.DataFrame] = []
+    first, rngs = 0, [rng for training in trainings.values() for rng in training.shufflers]
+    if checkpoint is not None:
+        told = [training.fingerprint() for training in trainings.values()]
+        checkpoint.fingerprint = fingerprint(list(trainings), told, only, last, *packed.values, *packed.buffers)
+        if (found := checkpoint.restore(packed, rngs)) is not None:
+            first, arrays, earlier = found
+            best, since_best, running = arrays["best"], arrays["since_best"], arrays["running"]
+            history.append(earlier)
+    for epoch in range(first, settings.epochs if running.any() else first):
         losses = _epoch(trainings, packed, running)
         scores, sound = np.zeros(num_members), packed.finite()
-        for name, training in trainings.items():
-            found, right = training.validate(sound & np.isfinite(losses[name]))
-            scores, sound = scores + np.nan_to_num(found), sound & right
+        for number, (name, training) in enumerate(trainings.items()):
+            scored, right = training.validate(sound & np.isfinite(losses[name]))
+            scores, sound = scores + np.nan_to_num(scored), sound & right
             frame = pd.DataFrame(
                 {
                     "member": np.arange(num_members, dtype=np.int32),
@@ -122,16 +152,17 @@ def _run(
                     "label": [k.label for k in training.members],
                     "epoch": np.int32(epoch),
                     "train_loss": losses[name],
-                    "validation_score": found,
+                    "validation_score": scored,
+                    "source": np.int32(number),
                 }
             )
-            history[name].append(frame[running])
+            history.append(frame[running])
         if (lost := running & ~sound & np.isneginf(best)).any():
             raise ParamsError(
                 f"member {int(np.flatnonzero(lost)[0])}: its numbers are no longer finite in epoch {epoch + 1} of "
                 f"{settings.epochs}. Use a smaller learning_rate (it is {settings.learning_rate:g})."
             )
-        improved = running & sound & (scores > best)
+        improved = running & sound & (last | (scores > best))
         best = np.where(improved, scores, best)
         packed.keep_best(improved)
         since_best = np.where(improved, 0, since_best + 1)
@@ -139,21 +170,23 @@ def _run(
         if settings.patience:
             running &= since_best < settings.patience
         progress(epoch + 1, settings.epochs)
+        if checkpoint is not None and checkpoint.due(last=epoch + 1 == settings.epochs or not running.any()):
+            arrays = {"best": best, "since_best": since_best, "running": running}
+            checkpoint.save(packed, rngs, arrays, pd.concat(history, ignore_index=True), epoch)
         if not running.any():
             break
     packed.restore_best()
-    return {name: pd.concat(frames, ignore_index=True) for name, frames in history.items()}
+    by_source = dict(list(pd.concat(history, ignore_index=True).groupby("source")))
+    return {
+        name: by_source[number].drop(columns="source").reset_index(drop=True) for number, name in enumerate(trainings)
+    }
 
 
 def _epoch(trainings: Mapping[str, Training], packed: Packed, running: np.ndarray) -> dict[str, np.ndarray]:
     """Data set -> (K,): the mean training loss of each member."""
     plans = {}
     for name, training in trainings.items():
-        orders = [
-            rng.permutation(rows) if on else rows[:0]
-            for rng, rows, on in zip(training.shufflers, training.train_rows, running, strict=True)
-        ]
-        plans[name] = padded(orders)
+        plans[name] = padded(training.draw_rows(running))
     sizes = {name: training.settings.batch_size for name, training in trainings.items()}
     totals = {name: np.zeros(packed.num_members) for name in trainings}
     for step in range(max(-(-plans[name][0].shape[1] // sizes[name]) for name in trainings) - 1, -1, -1):

@@ -1,9 +1,12 @@
 """HighMMT as a model of this house: an encoder U for all modalities, a block C for all ordered pairs, a head per task.
 
 U turns any modality's tokens into L latents; C reads one modality's latents from another's, and its last latent is
-kept; those of all ordered pairs, side by side, go to the heads (LayerNorm and a linear layer, as the published code
-has it). A model of one modality flattens its latents instead. Tasks read at different steps see the tokens up to
-theirs, at the places of the full series.
+kept; those of all ordered pairs, side by side, go to the heads. A model of one modality flattens its latents instead.
+Tasks read at different steps see the tokens up to theirs, at the places of the full series.
+
+Paper and published code differ. `mode: paper`, the default: heads with batch normalisation, blocks with one residual
+around each part. `mode: published`: heads with LayerNorm, blocks whose second half is added to its input once more,
+pairs in the alphabetical order of modalities.
 
 Missing modalities are no part of the paper. Here an absent modality is never encoded; its pairs hold zeros, or, with
 `pairs_of_absent: mean`, the mean of the pairs that there are takes their place. An item with one modality reads that
@@ -27,8 +30,9 @@ from mmn.data.errors import ContractError
 from mmn.modeling.architecture import Architecture, ReadOnce, outputs_of
 from mmn.modeling.batch import Batch, ModalityShape
 from mmn.modeling.highmmt.blocks import PerceiverBlock
+from mmn.modeling.highmmt.heads import Head
 from mmn.modeling.highmmt.serialise import Declared, Serialiser, declare
-from mmn.modeling.layers import MemberLinear, MemberNorm, member_values
+from mmn.modeling.layers import member_values
 from mmn.modeling.settings import TrainingSettings
 
 
@@ -41,7 +45,7 @@ class Encoder(nn.Module):
         self.latents_K1Ld = nn.Parameter(member_values(rngs, lambda rng: rng.standard_normal(shape)))
         self.block = PerceiverBlock(
             settings.latent_width, token_width, settings.cross_heads, settings.latent_heads,
-            settings.latent_head_size, rngs,
+            settings.latent_head_size, rngs, doubled=settings.mode == "published",
         )  # fmt: skip
 
     def forward(self, tokens_KRtE: Tensor, seen_KRt: Tensor) -> Tensor:
@@ -55,9 +59,12 @@ class Pairs(nn.Module):
     def __init__(self, d: int, settings: TrainingSettings, rngs: Sequence[np.random.Generator]) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            PerceiverBlock(d, d, settings.pair_heads, settings.latent_heads, settings.latent_head_size, rngs)
+            PerceiverBlock(
+                d, d, settings.pair_heads, settings.latent_heads, settings.latent_head_size, rngs,
+                doubled=settings.mode == "published",
+            )
             for _ in range(settings.cross_depth)
-        )
+        )  # fmt: skip
 
     def forward(self, x_KRLd: Tensor, context_KRLd: Tensor, seen_KRL: Tensor | None = None) -> Tensor:
         for block in self.blocks:
@@ -82,15 +89,6 @@ class Parts(nn.Module):
         self.blocks = nn.ModuleList(Pairs(width, settings, rngs) for _ in range(num_blocks))
 
 
-class Head(nn.Module):
-    def __init__(self, width: int, outputs: int, rngs: Sequence[np.random.Generator]) -> None:
-        super().__init__()
-        self.norm, self.linear = MemberNorm(width, len(rngs)), MemberLinear(width, outputs, rngs)
-
-    def forward(self, x_KBH: Tensor) -> Tensor:
-        return self.linear(self.norm(x_KBH))
-
-
 class HighMMT(ReadOnce):
     """declared: the modalities whose places and marks the tokens have, in their order; None = those that it reads. More
     than those are declared where parts of the model are to be shared with models of other modalities. parts: those of
@@ -113,21 +111,22 @@ class HighMMT(ReadOnce):
         self.task_weights, self.absent = dict(settings.task_weights), settings.pairs_of_absent
         self.names = [shape.name for shape in modalities]
         self.without = settings.without
-        self.serialiser = Serialiser(
-            declared=tuple(declared or map(declare, modalities)), marked=settings.without != "marks"
-        )
-        for shape in modalities:
-            if self.serialiser.of(shape.name) != declare(shape):
+        own = tuple(declare(shape, settings.tokens.get(shape.name)) for shape in modalities)
+        self.serialiser = Serialiser(declared=tuple(declared or own), marked=settings.without != "marks")
+        self.numbers_per_item = max(one.num_tokens for one in own) * self.serialiser.width
+        for shape, mine in zip(modalities, own, strict=True):
+            if self.serialiser.of(shape.name) != mine:
                 raise ContractError(
                     f"modality '{shape.name}': {shape.num_steps} steps of width {shape.width} are not what was "
                     "declared of it. Declare the modalities that the embeddings have."
                 )
-        self.pairs = list(permutations(self.names, 2))
+        published = settings.mode == "published"
+        self.pairs = list(permutations(sorted(self.names) if published else self.names, 2))
         named = [one.name for one in self.serialiser.declared]
         self.shares = named != self.names
         self.parts = parts if parts is not None else Parts(self.serialiser.width, named, settings, rngs)
         features = self._num_features(settings)
-        self.heads = nn.ModuleDict({task.name: Head(features, outputs_of(task), rngs) for task in tasks})
+        self.heads = nn.ModuleDict({task.name: Head(features, outputs_of(task), rngs, not published) for task in tasks})
         self.read_steps = sorted({task.read_step for task in tasks})
 
     def forward(self, batch: Batch, keep_KBW: Tensor | None = None) -> dict[str, Tensor]:
@@ -137,22 +136,27 @@ class HighMMT(ReadOnce):
             features_KBH = self.features(batch, read_step)
             for task in self.tasks:
                 if task.read_step == read_step:
-                    found[task.name] = self.heads[task.name](features_KBH)
+                    found[task.name] = self.heads[task.name](features_KBH, batch.real)
         return found
 
     def features(self, batch: Batch, read_step: int) -> Tensor:
         """(K, B, H): what the heads of that step read."""
-        latents, present, seen = {}, {}, {}
-        for shape in self.modalities:
-            name = shape.name
-            latents[name], present[name], seen[name] = self.encode(batch, shape, read_step)
+        latents, present, seen = self.encoded(batch, read_step)
         if not self.pairs or self.without == "pairs":
             return torch.cat([latents[name].flatten(2) * present[name][..., None] for name in self.names], dim=2)
-        pair_KPBd, there_KPB = self._pairs(latents, present, seen)
+        pair_KPBd, there_KPB = self.pair_vectors(latents, present, seen)
         kept = pair_KPBd * there_KPB[..., None]
         if self.absent == "mean":
             return kept.sum(dim=1) / there_KPB.sum(dim=1).clamp(min=1)[..., None]
         return kept.transpose(1, 2).flatten(2)
+
+    def encoded(self, batch: Batch, read_step: int) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """What `encode` gives, by modality."""
+        latents, present, seen = {}, {}, {}
+        for shape in self.modalities:
+            name = shape.name
+            latents[name], present[name], seen[name] = self.encode(batch, shape, read_step)
+        return latents, present, seen
 
     def encode(self, batch: Batch, shape: ModalityShape, read_step: int) -> tuple[Tensor, Tensor, Tensor]:
         """(K, B, L, d), which means nothing where the second, (K, B) bool, says that the item lacks the modality; and
@@ -170,8 +174,9 @@ class HighMMT(ReadOnce):
             )
         tokens_KBtE = self.serialiser.tokens(shape.name, self.serialiser.laid_out(shape.name, x_KBTD))
         if shape.num_steps > 1:
-            until = read_step + 1
-            tokens_KBtE, seen_KBT = tokens_KBtE[:, :, :until], seen_KBT[:, :, :until]
+            until, of_step = read_step + 1, tokens_KBtE.shape[2] // shape.num_steps
+            tokens_KBtE, seen_KBT = tokens_KBtE[:, :, : until * of_step], seen_KBT[:, :, :until]
+            seen_KBT = seen_KBT if of_step == 1 else seen_KBT.repeat_interleave(of_step, dim=2)
         present_KB = seen_KBT.any(dim=-1)
         # Attention to nothing is no number: an item without the modality looks at tokens that nobody reads.
         seen_KBt = (seen_KBT | ~present_KB[..., None]).expand(*tokens_KBtE.shape[:3])
@@ -188,7 +193,7 @@ class HighMMT(ReadOnce):
         width = self.serialiser.width if self.without == "encoder" else settings.latent_width
         return width if self.absent == "mean" else len(self.pairs) * width
 
-    def _pairs(
+    def pair_vectors(
         self, latents: Mapping[str, Tensor], present: Mapping[str, Tensor], seen: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """(K, P, B, d) in the order of `pairs`, and (K, P, B) bool: which of them there are."""

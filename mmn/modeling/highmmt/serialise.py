@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,9 +18,10 @@ from torch import Tensor
 
 from mmn.data.errors import ContractError
 from mmn.modeling.batch import ModalityShape
+from mmn.modeling.highmmt.tokens import TokenLayout, token_layout
 
-# Of embeddings: a vector wider than this is cut into chunks of CHUNK, each a token; a narrower one is a table, each
-# of its elements a token. A series has one token per step.
+# Of embeddings of which nothing else is said: a vector wider than this is cut into chunks of CHUNK, each a token; a
+# narrower one is a table, each of its elements a token. A series has one token per step.
 TABLE, CHUNK = 128, 64
 STATIC_BANDS, SERIES_BANDS = 6, 3
 
@@ -28,17 +29,21 @@ STATIC_BANDS, SERIES_BANDS = 6, 3
 @dataclass(frozen=True, kw_only=True)
 class Declared:
     """A modality as the model is told of it. axes: sizes of the axes whose product is the number of tokens; channels:
-    numbers per token; bands, max_freq: of its Fourier positions."""
+    numbers per token; bands, max_freq: of its Fourier positions. shape, patch: how a vector, or a step, is cut (see
+    `TokenLayout`); () = in a row."""
 
     name: str
     channels: int
     axes: tuple[int, ...]
     bands: int
     max_freq: float = 1.0
+    shape: tuple[int, ...] = ()
+    patch: tuple[int, ...] = ()
 
     @classmethod
     def of_card(cls, told: dict[str, Any]) -> Declared:
-        return cls(**{**told, "axes": tuple(told["axes"])})
+        lists = {name: tuple(told.get(name, ())) for name in ("axes", "shape", "patch")}
+        return cls(**{**told, **lists})
 
     def to_card(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -53,13 +58,39 @@ class Declared:
         return self.channels + len(self.axes) * (2 * self.bands + 1)
 
 
-def declare(shape: ModalityShape) -> Declared:
-    """How an embedding of this shape becomes tokens."""
+def declare(shape: ModalityShape, given: Mapping[str, Any] | None = None) -> Declared:
+    """How an embedding of this shape becomes tokens. given: `TrainingSettings.tokens` of it. Raises ContractError where
+    it has other numbers than the layout."""
+    if given is not None:
+        return _as_told(shape, token_layout(given))
     if shape.num_steps > 1:
         return Declared(name=shape.name, channels=shape.width, axes=(shape.num_steps,), bands=SERIES_BANDS)
     if shape.width <= TABLE:
         return Declared(name=shape.name, channels=1, axes=(shape.width,), bands=STATIC_BANDS)
     return Declared(name=shape.name, channels=CHUNK, axes=(-(-shape.width // CHUNK),), bands=STATIC_BANDS)
+
+
+def _as_told(shape: ModalityShape, layout: TokenLayout) -> Declared:
+    bands = layout.bands or (SERIES_BANDS if shape.num_steps > 1 else STATIC_BANDS)
+    if not layout.shape and not layout.chunk:
+        return dataclasses.replace(declare(shape), bands=bands, max_freq=layout.max_freq)
+    numbers = math.prod(layout.shape) if layout.shape else shape.width
+    if shape.width != numbers or (layout.chunk and shape.width % layout.chunk):
+        wanted = " x ".join(map(str, layout.shape)) or f"chunks of {layout.chunk}"
+        raise ContractError(
+            f"modality '{shape.name}': {shape.width} numbers are not {wanted}. Set `tokens` of the training to the "
+            "layout that its features have now."
+        )
+    steps = (shape.num_steps,) if shape.num_steps > 1 else ()
+    return Declared(
+        name=shape.name,
+        channels=layout.channels,
+        axes=(*steps, *(layout.sizes or (shape.width // layout.chunk,))),
+        bands=bands,
+        max_freq=layout.max_freq,
+        shape=layout.shape,
+        patch=layout.parts if layout.shape else (layout.chunk,),
+    )
 
 
 def positions(axes: Sequence[int], bands: int, max_freq: float) -> np.ndarray:
@@ -119,6 +150,10 @@ class Serialiser:
     def laid_out(self, modality: str, x_KBTD: Tensor) -> Tensor:
         """An embedding's (K, B, T, D) as (K, B, t, channels); a vector's last chunk is filled up with zeros."""
         one = self.of(modality)
+        if one.patch and not one.shape:  # chunks
+            return x_KBTD.unflatten(-1, (-1, one.channels)).flatten(2, 3)
+        if one.shape:
+            return _patches(x_KBTD, one)
         if x_KBTD.shape[2] > 1 or one.channels == x_KBTD.shape[3] > 1:
             return x_KBTD
         x_KBD = x_KBTD[:, :, 0]
@@ -126,3 +161,14 @@ class Serialiser:
         if lacking:
             x_KBD = torch.nn.functional.pad(x_KBD, (0, lacking))
         return x_KBD.unflatten(-1, (one.num_tokens, one.channels))
+
+
+def _patches(x_KBTD: Tensor, one: Declared) -> Tensor:
+    """(K, B, t, channels): step by step, patch by patch in the order of the axes; within a patch its places in order,
+    each with its channels."""
+    rank = len(one.patch)
+    sizes = [size // part for size, part in zip(one.shape[1:], one.patch, strict=True)]
+    split = [number for pair in zip(sizes, one.patch, strict=True) for number in pair]
+    x = x_KBTD.unflatten(-1, (one.shape[0], *split))
+    axes = [4 + 2 * axis for axis in range(rank)]
+    return x.permute(0, 1, 2, *axes, *(axis + 1 for axis in axes), 3).reshape(*x_KBTD.shape[:2], -1, one.channels)

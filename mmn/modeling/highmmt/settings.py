@@ -13,9 +13,14 @@ class HighMMTSettings:
 
     seeds: of the heterogeneity measurement, each over all folds. against: what a transfer is compared with, the node's
     model started again from its own weights, or (the paper) that model itself. share: of all pairs of nodes that is
-    measured, by lot; the rest is completed by a matrix of rank 3. crossmodal: also between pairs of modalities.
+    measured, by lot; the rest is completed by a matrix of rank 3. crossmodal: also between pairs of modalities;
+    crossmodal_share: the share of those, None = `share`.
     budgets: numbers of groups that are tried; by_lot: groupings by lot for each. few_shot: shares of a target's
     training labels. ablations: also train without one part each (paper, table 5).
+    analyses: also who takes part in what, and what wrong labels do (tables 6 and 7). involvement_items: test items per
+    task whose gradients are looked at. involvement_threshold: a parameter is involved in the tasks in which it takes
+    part this share as much as where it does most.
+    mode: where paper and published code differ, which is followed, by every model here (docs/highmmt.md).
     training: settings of every training here; measuring, tuning: what differs in the measurement, and in the trainings
     that begin from the pre-trained weights. batch_sizes: data set -> its own, so that all have about as many batches.
     """
@@ -25,10 +30,15 @@ class HighMMTSettings:
     against: Literal["again", "own"] = "again"
     share: float = 1.0
     crossmodal: bool = True
+    crossmodal_share: float | None = None
     budgets: tuple[int, ...] = (2, 4)
     by_lot: int = 2
     few_shot: tuple[float, ...] = (0.1, 1.0)
     ablations: bool = True
+    analyses: bool = True
+    involvement_items: int = 64
+    involvement_threshold: float = 0.2
+    mode: Literal["paper", "published"] = "paper"
     training: Mapping[str, Any] = field(default_factory=dict)
     measuring: Mapping[str, Any] = field(default_factory=dict)
     tuning: Mapping[str, Any] = field(default_factory=dict)
@@ -42,8 +52,14 @@ class HighMMTSettings:
                 raise ValueError(f"{name} must be a list of {'names' if kind is str else 'whole numbers'}.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be at least one, each once, none negative.")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"share is {self.share}; it must be above 0, up to 1.")
+        for name in ("training", "measuring", "tuning"):
+            if "mode" in getattr(self, name):
+                raise ValueError(f"{name} names a mode: it is set once, as `mode`, for the whole analysis.")
+        for name in ("share", "crossmodal_share"):
+            if (given := getattr(self, name)) is not None and not 0 < given <= 1:
+                raise ValueError(f"{name} is {given}; it must be above 0, up to 1.")
+        if self.involvement_items < 1 or not 0 < self.involvement_threshold <= 1:
+            raise ValueError("involvement_items must be at least 1, involvement_threshold above 0, up to 1.")
         if any(budget < 2 for budget in self.budgets) or self.by_lot < 0:
             raise ValueError("budgets must be at least 2 each (1 is always there), and by_lot not negative.")
         if not all(isinstance(s, int | float) and not isinstance(s, bool) and 0 < s <= 1 for s in self.few_shot):

@@ -1,9 +1,10 @@
-"""Who shares an encoder and a pair block with whom, as plans for one model over several data sets: all with all, groups
-by measured heterogeneity, groups by lot of the same sizes, none with none (paper, table 5 and section 4.2).
+"""Who shares an encoder and a pair block with whom, as plans for one model over several data sets (paper, table 5 and
+section 4.2): all with all; encoders alone, or pair blocks alone; groups by measured heterogeneity, by lot of the same
+sizes, and by distance of features; none with none.
 
 `compare_plans` trains the first, then every other plan from its weights, and once more the first itself from its own,
-so that all have been trained as long. What a plan costs is its number of parameters; what it gives are the scores of
-each data set.
+so that all have been trained as long; and the first grouping without that pre-training, from the start, for as many
+epochs in all. What a plan costs is its number of parameters; what it gives are the scores of each data set.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mmn.modeling.checkpoint import Checkpoint
 from mmn.modeling.highmmt.grouping import groups, random_groups
 from mmn.modeling.highmmt.heterogeneity import Source
 from mmn.modeling.highmmt.joint import Joint, train_jointly
@@ -21,6 +23,8 @@ from mmn.modeling.highmmt.network import pair_name
 from mmn.modeling.settings import TrainingSettings
 
 PRETRAINED, SHARED, APART, MEASURED, BY_LOT = "pre-training", "all shared", "none shared", "groups", "groups by lot"
+BY_FEATURES, FROM_START = "groups by features", "groups without pre-training"
+ENCODERS, BLOCKS = "encoders shared alone", "pair blocks shared alone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,10 @@ class Plan:
     encoder_groups: Mapping[str, int] = field(default_factory=dict)
     pair_groups: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def from_start(self) -> bool:
+        return self.kind == FROM_START
+
 
 def plans(
     unimodal: np.ndarray,
@@ -41,9 +49,11 @@ def plans(
     budgets: Sequence[int],
     num_by_lot: int,
     seed: int = 0,
+    features: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> list[Plan]:
     """unimodal: (M, M) distances of `names`; crossmodal: (P, P) of `pairs`, None = pairs share one block. budgets:
-    numbers of groups of encoders, and of pair blocks where there are as many pairs."""
+    numbers of groups of encoders, and of pair blocks where there are as many pairs. features: both distances once more,
+    of features (`features.py`); None = no groups by them."""
     rng = np.random.default_rng(seed)
     paired = [pair_name(*pair) for pair in pairs]
     found = [Plan(name=SHARED, kind=SHARED)]
@@ -56,8 +66,17 @@ def plans(
             drawn = [random_groups(len(g), np.bincount(g).tolist(), rng) for g in (encoders, blocks) if g]
             drawn_blocks = drawn[1] if len(drawn) > 1 else []
             found.append(_plan(f"{budget} {BY_LOT}, {lot + 1}", BY_LOT, names, drawn[0], paired, drawn_blocks))
-    alone = list(range(len(paired))) if crossmodal is not None else []
-    return [*found, _plan(APART, APART, names, list(range(len(names))), paired, alone)]
+        if features is not None:
+            by_features = [groups(d, min(budget, len(d))) if len(d) else [] for d in features]
+            mine = by_features[1] if crossmodal is not None else []
+            found.append(_plan(f"{budget} {BY_FEATURES}", BY_FEATURES, names, by_features[0], paired, mine))
+        if budget == budgets[0]:
+            found.append(_plan(f"{budget} {FROM_START}", FROM_START, names, encoders, paired, blocks))
+    each, alone = list(range(len(names))), list(range(len(paired))) if crossmodal is not None else []
+    if alone:
+        found.append(_plan(ENCODERS, ENCODERS, names, [0] * len(names), paired, alone))
+        found.append(_plan(BLOCKS, BLOCKS, names, each, paired, []))
+    return [*found, _plan(APART, APART, names, each, paired, alone)]
 
 
 def _plan(
@@ -73,19 +92,26 @@ def _plan(
 
 def compare_plans(
     sources: Mapping[str, Source],
-    chosen: Sequence[Plan],
+    choose: Callable[[Joint], Sequence[Plan]],
     pretraining: TrainingSettings,
     tuning: TrainingSettings,
     batch_sizes: Mapping[str, int] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    checkpoint: Callable[[str], Checkpoint | None] = lambda name: None,
 ) -> Iterator[tuple[Plan, Joint]]:
     """First the homogeneous pre-training, then every plan, each from the pre-trained weights: one at a time, so that
-    one model is held at a time beside the first."""
+    one model is held at a time beside the first. choose: the plans, once the pre-trained model is there. checkpoint: of
+    each training, by the plan's name."""
+    first = train_jointly(sources, pretraining, batch_sizes, checkpoint=checkpoint(PRETRAINED))
+    chosen = choose(first)
     total = len(chosen) + 1
-    first = train_jointly(sources, pretraining, batch_sizes)
     progress(1, total)
     yield Plan(name=PRETRAINED, kind=PRETRAINED), first
     for done, plan in enumerate(chosen):
-        settings = dataclasses.replace(tuning, encoder_groups=plan.encoder_groups, pair_groups=plan.pair_groups)
-        yield plan, train_jointly(sources, settings, batch_sizes, start=first)
+        base = tuning
+        if plan.from_start:
+            base = dataclasses.replace(pretraining, epochs=pretraining.epochs + tuning.epochs)
+        settings = dataclasses.replace(base, encoder_groups=plan.encoder_groups, pair_groups=plan.pair_groups)
+        start = None if plan.from_start else first
+        yield plan, train_jointly(sources, settings, batch_sizes, start, checkpoint=checkpoint(plan.name))
         progress(done + 2, total)

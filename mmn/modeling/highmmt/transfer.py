@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from mmn.data.errors import ParamsError
+from mmn.modeling.checkpoint import Checkpoint
 from mmn.modeling.floors import read_target
 from mmn.modeling.highmmt.heterogeneity import Source, declared_of
 from mmn.modeling.highmmt.joint import train_jointly
@@ -29,16 +30,19 @@ def transfers_to(
     settings: TrainingSettings,
     batch_sizes: Mapping[str, int] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    checkpoint: Callable[[str], Checkpoint | None] = lambda name: None,
 ) -> Iterator[tuple[str, float, Trained]]:
     """(way, share, the target's model). settings: of every training, so that after the others the target is trained as
-    long as alone. Raises ParamsError without another data set, or for a share outside (0, 1]."""
+    long as alone. In mode published the heads alone learn after the others, as the published code has it. checkpoint:
+    of each training, by its name. Raises ParamsError without another data set, or for a share outside (0, 1]."""
     others = {name: source for name, source in sources.items() if name != target}
     if not others or target not in sources:
         raise ParamsError(f"transfer to {target} needs it and at least one data set more.")
     if wrong := [share for share in shares if not 0 < share <= 1]:
         raise ParamsError(f"a share of {wrong[0]:g} of the labels: give one above 0, up to 1.")
-    declared, total, done = declared_of(sources), 3 * len(shares) + 1, 1
-    before = train_jointly(others, settings, batch_sizes, declared=declared)
+    declared, total, done = declared_of(sources, settings), 3 * len(shares) + 1, 1
+    kept = checkpoint(f"before {target}")
+    before = train_jointly(others, settings, batch_sizes, declared=declared, checkpoint=kept)
     progress(done, total)
     for share in shares:
         mine = with_share(sources[target], share, settings.seed)
@@ -51,6 +55,8 @@ def transfers_to(
                 start=before if way == AFTER else None,
                 declared=declared,
                 raised=weights if way == WITH else None,
+                checkpoint=checkpoint(f"{target} {way} {share:g}"),
+                only="heads" if way == AFTER and settings.mode == "published" else "all",
             )
             done += 1
             progress(done, total)

@@ -22,9 +22,11 @@ _KEPT_OF_ALL = (0.25, 0.5, 0.75)
 def run(job: Job) -> Work:
     settings = highmmt_settings(job.workspace.params)
     sources = read_sources(job)
-    nodes = nodes_of(sources, pairs=job.step.options["kind"] == "crossmodal")
+    crossmodal = job.step.options["kind"] == "crossmodal"
+    nodes = nodes_of(sources, pairs=crossmodal)
     names = [node.name for node in nodes]
-    chosen = by_lot(names, settings.share)
+    share = settings.crossmodal_share if crossmodal and settings.crossmodal_share is not None else settings.share
+    chosen = by_lot(names, share)
     transfers = measure(
         sources,
         nodes,
@@ -69,7 +71,7 @@ def run(job: Job) -> Work:
     }
     if silent:
         summary["no better than a constant, so not judged"] = ", ".join(silent)
-    return Work(summary=summary, picture=heat_picture(names, full))
+    return Work(summary=summary, pictures={"distances": heat_picture(names, full)})
 
 
 def nodes_of(sources: dict[str, Source], *, pairs: bool) -> list[Node]:

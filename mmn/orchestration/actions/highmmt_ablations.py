@@ -23,7 +23,9 @@ def run(job: Job) -> Work:
     for done, part in enumerate(WITHOUT):
         # A data set of one modality has no pairs to read tokens from.
         read = {name: s for name, s in sources.items() if part != "encoder" or len(s.embeddings) > 1}
-        joint = train_jointly(read, replace(training, without=part), settings.batch_sizes)
+        joint = train_jointly(
+            read, replace(training, without=part), settings.batch_sizes, checkpoint=job.checkpoint(part)
+        )
         models.append((f"without {part}", joint.trained))
         rows.append({"without": part, "num_parameters": joint.num_parameters, "datasets": ", ".join(read)})
         job.progress(done + 1, len(WITHOUT))

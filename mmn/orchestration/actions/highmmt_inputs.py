@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -12,8 +12,12 @@ from mmn.data.cohort import read_cohort
 from mmn.data.embeddings import read_embeddings
 from mmn.data.files import write_bytes, write_json, write_parquet
 from mmn.modeling.highmmt.heterogeneity import Source
+from mmn.modeling.highmmt.joint import Joint
+from mmn.modeling.highmmt.network import HighMMT
 from mmn.modeling.scores import score
+from mmn.modeling.storage import read_model
 from mmn.modeling.trained import Trained
+from mmn.orchestration.settings import highmmt_settings
 from mmn.orchestration.walk import Job
 
 
@@ -23,25 +27,48 @@ def read_sources(job: Job) -> dict[str, Source]:
     return {
         name: Source(
             cohort=read_cohort(job.path(f"cohorts/{name}")),
-            embeddings={m: read_embeddings(job.path(f"features/{name}/{m}")) for m in found},
+            embeddings={options["names"][name][m]: read_embeddings(job.path(f"features/{name}/{m}")) for m in found},
             tasks=tuple(job.active[name].dataset.task(task) for task in options["tasks"][name]),
         )
         for name, found in options["modalities"].items()
     }
 
 
+def read_joint(job: Job, plan: str) -> Joint:
+    """The model over all data sets that the sharing step stored for that plan, its parts shared again."""
+    folder = job.path("results/highmmt/sharing") / "models" / folder_of(plan)
+    trained = {name: read_model(folder / name) for name in job.step.options["modalities"]}
+    models = [cast(HighMMT, one.model) for one in trained.values()]
+    for model in models:
+        model.parts = models[0].parts
+    own = sum(p[0].numel() for model in models for p in model.heads.parameters())
+    shared = sum(p[0].numel() for p in models[0].parts.parameters())
+    return Joint(trained=trained, parts=models[0].parts, num_parameters=own + shared)
+
+
+def folder_of(plan: str) -> str:
+    """Of its name below `models/`."""
+    return plan.replace(" ", "_").replace(",", "")
+
+
 def write_tables(job: Job, tables: Mapping[str, pd.DataFrame], **card: Any) -> None:
-    """A parquet and a csv of each table, and `card.json`."""
+    """A parquet and a csv of each table, and `card.json`. Card and footers say whether the models follow the paper or
+    the published code."""
     job.out.mkdir(parents=True, exist_ok=True)
+    mode = highmmt_settings(job.workspace.params).mode
     for name, table in tables.items():
-        write_parquet(job.out / f"{name}.parquet", pa.Table.from_pandas(table, preserve_index=False), job.provenance)
+        write_parquet(
+            job.out / f"{name}.parquet",
+            pa.Table.from_pandas(table, preserve_index=False),
+            {**job.provenance, "mode": mode},
+        )
         write_bytes(job.out / f"{name}.csv", table.to_csv(index=False, lineterminator="\n").encode())
     described = {
         name: {"title": job.active[name].dataset.title, "version": job.active[name].inspection.version,
                "generated": job.active[name].inspection.generated, "modalities": list(found)}
         for name, found in job.step.options["modalities"].items()
     }  # fmt: skip
-    write_json(job.out / "card.json", {"provenance": job.provenance, "datasets": described, **card})
+    write_json(job.out / "card.json", {"provenance": job.provenance, "mode": mode, "datasets": described, **card})
 
 
 def scores_of(sources: Mapping[str, Source], models: Iterable[tuple[str, Mapping[str, Trained]]]) -> pd.DataFrame:

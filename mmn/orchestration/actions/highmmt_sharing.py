@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from mmn.data.files import read_provenance
+from mmn.modeling.highmmt.features import feature_distances
 from mmn.modeling.highmmt.heterogeneity import Source
+from mmn.modeling.highmmt.joint import Joint
 from mmn.modeling.highmmt.sharing import PRETRAINED, Plan, compare_plans, plans
 from mmn.modeling.storage import write_model
 from mmn.modeling.trained import Trained
 from mmn.orchestration.actions.heterogeneity import nodes_of
-from mmn.orchestration.actions.highmmt_inputs import read_sources, scores_of, write_tables
+from mmn.orchestration.actions.highmmt_inputs import folder_of, read_sources, scores_of, write_tables
 from mmn.orchestration.settings import highmmt_settings, highmmt_training
 from mmn.orchestration.walk import Job, Work
 
@@ -25,21 +27,32 @@ def run(job: Job) -> Work:
     unimodal, crossmodal = (nodes_of(sources, pairs=pairs) for pairs in (False, True))
     names = [node.name for node in unimodal]
     has_pairs = "results/highmmt/crossmodal" in job.step.deps
-    chosen = plans(
-        _distances(job, "unimodal", names),
-        names,
-        _distances(job, "crossmodal", [node.name for node in crossmodal]) if has_pairs else None,
-        [(node.modalities[0], node.modalities[1]) for node in crossmodal] if has_pairs else [],
-        [budget for budget in settings.budgets if budget < len(names)],
-        settings.by_lot,
-    )
+    measured = _distances(job, "unimodal", names)
+    between_pairs = _distances(job, "crossmodal", [node.name for node in crossmodal]) if has_pairs else None
+    chosen: list[Plan] = []
+
+    def choose(first: Joint) -> list[Plan]:
+        chosen.extend(
+            plans(
+                measured,
+                names,
+                between_pairs,
+                [(node.modalities[0], node.modalities[1]) for node in crossmodal] if has_pairs else [],
+                [budget for budget in settings.budgets if budget < len(names)],
+                settings.by_lot,
+                features=feature_distances(first, sources),
+            )
+        )
+        return chosen
+
     joints = compare_plans(
         sources,
-        chosen,
+        choose,
         highmmt_training(params, "training"),
         highmmt_training(params, "tuning"),
         settings.batch_sizes,
         job.progress,
+        job.checkpoint,
     )
     rows: list[dict[str, object]] = []
     scores = scores_of(sources, _written(job, sources, joints, rows))
@@ -56,9 +69,9 @@ def _written(
 ) -> Iterator[tuple[str, dict[str, Trained]]]:
     """Each plan's models, stored below `models/`, a folder per plan and data set, that `mmn predict` reads."""
     identities = {
-        m: (read_provenance(job.path(f"features/{name}/{m}")) or {})["identity"]
-        for name, source in sources.items()
-        for m in source.embeddings
+        job.step.options["names"][name][m]: (read_provenance(job.path(f"features/{name}/{m}")) or {})["identity"]
+        for name, found in job.step.options["modalities"].items()
+        for m in found
     }
     for plan, joint in joints:
         rows.append(
@@ -73,7 +86,7 @@ def _written(
         others = ", ".join(joint.trained)
         note = f"trained with {others} as one model ({plan.name}); its encoders and pair blocks are shared with theirs"
         for name, trained in joint.trained.items():
-            folder = job.out / "models" / plan.name.replace(" ", "_").replace(",", "") / name
+            folder = job.out / "models" / folder_of(plan.name) / name
             own = {m: identities[m] for m in sources[name].embeddings}
             write_model(folder, replace(trained, notes=(*trained.notes, note)), job.provenance, own)
         yield plan.name, joint.trained

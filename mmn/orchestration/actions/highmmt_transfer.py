@@ -20,7 +20,10 @@ def run(job: Job) -> Work:
         def progress(now: int, of: int, done: int = done) -> None:
             job.progress(done * of + now, len(sources) * of)
 
-        found = list(transfers_to(target, sources, settings.few_shot, training, settings.batch_sizes, progress))
+        ways = transfers_to(
+            target, sources, settings.few_shot, training, settings.batch_sizes, progress, job.checkpoint
+        )
+        found = list(ways)
         labels = {f"{way}, {share:g}": (way, share) for way, share, _ in found}
         models = [(f"{way}, {share:g}", {target: trained}) for way, share, trained in found]
         table = scores_of({target: sources[target]}, models)

@@ -13,21 +13,27 @@ import pandas as pd
 
 from mmn.data.files import read_json
 from mmn.orchestration.report import figures
+from mmn.orchestration.report.highmmt_analyses import interference_answer, interference_view, involvement_view
 from mmn.orchestration.report.numbers import words
 from mmn.orchestration.report.panels import FigureView, panel
 from mmn.orchestration.step import Step
 
-KEYS = {kind: f"results/highmmt/{kind}" for kind in ("unimodal", "crossmodal", "sharing", "transfer", "ablations")}
+KINDS = ("unimodal", "crossmodal", "sharing", "transfer", "ablations", "involvement", "interference")
+KEYS = {kind: f"results/highmmt/{kind}" for kind in KINDS}
 TABLES = {
     "unimodal": ("distances", "groups", "completion"),
     "crossmodal": ("distances", "groups", "completion"),
     "sharing": ("front", "scores"),
     "transfer": ("scores",),
     "ablations": ("ablations",),
+    "involvement": ("involvement",),
+    "interference": ("interference",),
 }
 _TITLES = {"unimodal": "Modalities: distance (MU)", "crossmodal": "Pairs of modalities: distance (MC)"}
 _MARKS = {
     "pre-training": "s", "all shared": "o", "groups": "^", "groups by lot": "x", "none shared": "D",
+    "groups by features": "v", "groups without pre-training": "<", "encoders shared alone": "P",
+    "pair blocks shared alone": "*",
 }  # fmt: skip
 
 JOINED = """\
@@ -75,6 +81,10 @@ def joined_view(found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None
         views.append(_transfer(found["transfer"]["scores"]))
     if "ablations" in found:
         views.append(_ablations(found["ablations"]["ablations"]))
+    if "involvement" in found:
+        views.append(involvement_view(found["involvement"]))
+    if "interference" in found:
+        views.append(interference_view(found["interference"]))
     return {"figures": views, "answers": _answers(found)}
 
 
@@ -169,8 +179,14 @@ def _ablations(table: pd.DataFrame) -> FigureView:
     )
 
 
+def _mode(found: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
+    mode = next(iter(found.values()))["card"].get("mode", "paper")
+    return ("Models follow", "the published code, where it differs from the paper."
+            if mode == "published" else "the paper, where its published code differs.")  # fmt: skip
+
+
 def _answers(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
-    told = []
+    told = [_mode(found)]
     if "sharing" in found:
         front = found["sharing"]["front"]
         best = front.loc[front["mean_skill"].idxmax()]
@@ -190,6 +206,8 @@ def _answers(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
         if gains:
             lead = "Groups by heterogeneity against groups by lot:"
             told.append((lead, f"{np.mean(gains):+.3f} of skill on average, at as many parameters."))
+    if "interference" in found:
+        told.append(interference_answer(found["interference"]["interference"]))
     for kind, what in (("unimodal", "modalities"), ("crossmodal", "pairs")):
         if kind in found and len(completion := found[kind]["completion"]):
             half = completion[completion["share"] == 0.5]
