@@ -1,8 +1,9 @@
 """The cohort: which items there are, whose, when the prediction is made, what is to be predicted, and the folds.
 
 On disk a folder: `items.parquet` (one row per item), `folds.parquet` (one row per item and fold it takes part in),
-`baselines.parquet` (predictions of rules that need no model), `subgroups.parquet` (whom results are split by; where
-there is any), `card.json` (counts, what was left out and why).
+`baselines.parquet` (predictions of rules that need no model), `card.json` (counts, what was left out and why); where
+there is any, `step_baselines.parquet` (rules that speak at every step) and `subgroups.parquet` (whom results are split
+by).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Cohort:
         protocol, and a note must say so.
     baselines: columns `item`, `task`, `baseline`, `prediction` (same unit as the target; for a binary task a score),
         and `fold` (int; -1 where nothing was fitted, so that it serves all folds).
+    step_baselines: task per step -> rule -> (N, T), what a rule of `baselines` that needs no fit says at every step.
     subgroups: `item`, in the order of `items`, and a column per attribute that results are told apart by (sex, age
         band): strings, null = not known. None = there is none. Never an input of a model.
     excluded: reason -> number of candidate items left out for it. notes: what a reader of the results must know.
@@ -46,6 +48,7 @@ class Cohort:
     fold_group: str = "subject"
     num_steps: int = 1
     baselines: pd.DataFrame = field(default_factory=lambda: empty_baselines())
+    step_baselines: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     subgroups: pd.DataFrame | None = None
     excluded: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -98,6 +101,13 @@ def check_cohort(cohort: Cohort, where: str) -> None:
                 f"{where}.targets[{task}]: shape {target.shape}, expected {(len(items),)} "
                 f"or {(len(items), cohort.num_steps)}."
             )
+    for task, rules in cohort.step_baselines.items():
+        for name, values in rules.items():
+            if values.shape != (len(items), cohort.num_steps):
+                raise ContractError(
+                    f"{where}.step_baselines[{task}][{name}]: shape {values.shape}, expected "
+                    f"{(len(items), cohort.num_steps)}."
+                )
     if cohort.subgroups is not None:
         _check_subgroups(cohort.subgroups, items, where)
     if unknown := set(folds["split"]) - set(SPLITS):
@@ -149,6 +159,12 @@ def write_cohort(folder: Path, cohort: Cohort, provenance: dict[str, Any]) -> No
     write_parquet(
         folder / "baselines.parquet", pa.Table.from_pandas(cohort.baselines, preserve_index=False), provenance
     )
+    if cohort.step_baselines:
+        every = pa.Table.from_pandas(cohort.items[["item"]].reset_index(drop=True), preserve_index=False)
+        for task, rules in cohort.step_baselines.items():
+            for name, values in rules.items():
+                every = every.append_column(f"{task}/{name}", _target_column(values))
+        write_parquet(folder / "step_baselines.parquet", every, provenance)
     if cohort.subgroups is not None:
         text = cohort.subgroups.astype("str")
         write_parquet(folder / "subgroups.parquet", pa.Table.from_pandas(text, preserve_index=False), provenance)
@@ -177,6 +193,7 @@ def read_cohort(folder: Path) -> Cohort:
         targets={name.removeprefix(TARGET_PREFIX): _target_array(table[name]) for name in names},
         folds=pq.read_table(folder / "folds.parquet").to_pandas(),
         baselines=pq.read_table(folder / "baselines.parquet").to_pandas(),
+        step_baselines=_step_baselines(folder / "step_baselines.parquet"),
         subgroups=pq.read_table(folder / "subgroups.parquet").to_pandas()
         if (folder / "subgroups.parquet").exists()
         else None,
@@ -185,6 +202,16 @@ def read_cohort(folder: Path) -> Cohort:
         excluded=card["excluded"],
         notes=tuple(card["notes"]),
     )
+
+
+def _step_baselines(path: Path) -> dict[str, dict[str, np.ndarray]]:
+    found: dict[str, dict[str, np.ndarray]] = {}
+    if path.exists():
+        table = pq.read_table(path).drop_columns(["item"])
+        for column in table.column_names:
+            task, name = column.split("/", 1)
+            found.setdefault(task, {})[name] = _target_array(table[column])
+    return found
 
 
 def _target_column(target: np.ndarray) -> pa.Array:

@@ -94,7 +94,7 @@ class Dataset:
     `raw`: the name people give its raw folder (`mmn run --raw RAW=PATH`); two data sets may share one.
     `sources`: source name -> glob patterns under the raw folder; each becomes a pinned manifest.
     `cohort_sources`: the sources that the cohort is read from; `mode_sources`: mode -> those that it reads besides,
-    where they are there.
+    where they are there; `cohort_prepared`: the prepared tables that it is read from, which `build_cohort` then gets.
     `modes`: the values of `params.yaml`'s `mode`; the first is the default and is right, the others repeat published
     behaviour. It reaches the cohort's parameters and every featurizer that has a `mode`.
     `prepared`: big raw tables that are converted once, for all data sets of one raw folder: name -> the sources read.
@@ -102,10 +102,10 @@ class Dataset:
     papers' settings, and a block of them by architecture where one has its own.
     `multitask`: the task sets beyond the single ones: name -> task names.
     `autoencoded`: P-Fusion reads an autoencoder's embedding of each modality, fitted per fold (EDU, Weather2k).
-    `inspect(raw)`, `build_cohort(raw, params)`: see their types; `prepare`: where the function that writes a prepared
-    table lives, "module:function" of (raw, name, out, provenance, progress); `read_evidence(raw, modality, cohort,
-    params, prepared)` reads the tables that `prepared` names (name -> file; left out where the modality has none), and
-    makes those it lacks in a temporary folder;
+    `inspect(raw)`, `build_cohort(raw, params[, prepared])`: see their types; `prepare`: where the function that writes
+    a prepared table lives, "module:function" of (raw, name, out, provenance, progress); `read_evidence(raw, modality,
+    cohort, params, prepared)` reads the tables that `prepared` names (name -> file; left out where the modality has
+    none), and makes those it lacks in a temporary folder, as `build_cohort` does;
     `generate(raw, size, seed)` writes a world in the real on-disk format with a `GENERATED.json` that tells the truth;
     with a fourth argument, in another of `formats`. `export`: where the function that writes features in the form that
     was published lives, "module:function" of (raw, cohort, params, out, embeddings, prepared). `shared_settings`:
@@ -121,11 +121,12 @@ class Dataset:
     modalities: tuple[Modality, ...]
     tasks: tuple[Task, ...]
     inspect: Callable[[Path], Inspection]
-    build_cohort: Callable[[Path, Any], Cohort]
+    build_cohort: Callable[..., Cohort]
     read_evidence: Callable[..., Any]
     cohort_defaults: Any
     modes: tuple[str, ...] = ("clean",)
     mode_sources: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cohort_prepared: tuple[str, ...] = ()
     prepared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     prepare: str = ""
     training_defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 PROVENANCE_KEY = b"mmn"
 # In the footer of a prepared table, besides: reason -> how many raw rows were left out, as JSON.
 LEFT_OUT_KEY = b"mmn_left_out"
+# Likewise: why it has no row, where that is as it should be.
+EMPTY_KEY = b"mmn_empty"
 _CHUNK_BYTES = 1 << 20
 
 

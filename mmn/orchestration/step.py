@@ -58,7 +58,8 @@ class Active:
     chosen: the modalities that `params.yaml` names, None for the data set's default ones. forced: modalities that are
     read even for the tasks whose labels they define. mode: "" is the data set's default one. architectures: what is
     trained. removed: the modalities that the missingness experiment takes away, () for the data set's one.
-    joined: how it is joined with other data sets in one HighMMT, None = it is not.
+    joined: how it is joined with other data sets in one HighMMT, None = it is not. open_questions: whether they are put
+    in this run, of no data set.
     """
 
     dataset: Dataset
@@ -69,6 +70,7 @@ class Active:
     architectures: tuple[str, ...] = BY_DEFAULT
     removed: tuple[str, ...] = ()
     joined: HighMMTSettings | None = None
+    open_questions: bool = False
 
     @property
     def tasks(self) -> tuple[str, ...]:

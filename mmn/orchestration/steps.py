@@ -14,8 +14,15 @@ from mmn.data.dataset import Dataset, Inspection
 from mmn.data.errors import ParamsError, RawFileError
 from mmn.featurizers import FEATURIZERS
 from mmn.modeling import BY_DEFAULT, COMPRESSED, LEARNERS, MODELS, SINGLE_TASK
+from mmn.modeling.growth_settings import ARCHITECTURES as OPEN_TO
 from mmn.orchestration.params import check_known, section
-from mmn.orchestration.settings import HIGHMMT, highmmt_settings, highmmt_training
+from mmn.orchestration.settings import (
+    HIGHMMT,
+    OPEN_QUESTIONS,
+    highmmt_settings,
+    highmmt_training,
+    open_questions_settings,
+)
 from mmn.orchestration.step import Active, Need, Step
 from mmn.orchestration.steps_highmmt import highmmt_steps
 from mmn.orchestration.steps_results import AUTOENCODED, Made, result_steps
@@ -54,6 +61,7 @@ def activate(dataset: Dataset, inspection: Inspection, params: Mapping[str, Any]
         architectures=tuple(name for name in LEARNERS if name in block.get("architectures", BY_DEFAULT)),
         removed=tuple(section(dict(params), f"{dataset.name}.missingness").get("modalities", ())),
         joined=joined if dataset.name in joined.datasets else None,
+        open_questions=open_questions_settings(params).ask,
     )
 
 
@@ -91,6 +99,8 @@ def build_steps(active: Mapping[str, Active]) -> dict[str, Step]:
     for name, entry in active.items():
         steps.extend(_dataset_steps(name, entry))
     steps.extend(highmmt_steps(active))
+    if any(entry.open_questions for entry in active.values()):
+        steps.append(_open_questions())
     results = tuple(step.key for step in steps if step.key.startswith("results/"))
     if results:
         steps.append(
@@ -108,12 +118,29 @@ def build_steps(active: Mapping[str, Active]) -> dict[str, Step]:
     return {step.key: step for step in steps}
 
 
+def _open_questions() -> Step:
+    return Step(
+        key=f"results/{OPEN_QUESTIONS}",
+        kind=OPEN_QUESTIONS,
+        dataset=OPEN_QUESTIONS,
+        out=f"artifacts/results/{OPEN_QUESTIONS}",
+        description="What the paper leaves open, on generated worlds whose answer is known: how large a state must be, "
+        "what series of unequal length cost, what 2 to 32 modalities cost. Reads no data set.",
+        sections=(OPEN_QUESTIONS,),
+        # Models are loaded by name, so that no import tells of them.
+        modules=("mmn.orchestration.actions.open_questions", *(MODELS[name].split(":")[0] for name in OPEN_TO)),
+        need=Need(gpus=1),
+    )
+
+
 def _raw_steps(raw_name: str, entries: list[Active]) -> list[Step]:
     """The manifests of the sources that are read, and the tables that are converted once for all of the raw folder."""
     sources: dict[str, tuple[str, ...]] = {}
     prepared: dict[str, Dataset] = {}
     for entry in entries:
-        used = set(entry.cohort_sources)
+        tables = entry.dataset.cohort_prepared
+        used = set(entry.cohort_sources).union(*(entry.dataset.prepared[name] for name in tables))
+        prepared |= dict.fromkeys(tables, entry.dataset)
         for modality in map(entry.dataset.modality, entry.modalities):
             prepared |= dict.fromkeys(modality.prepared, entry.dataset)
             used |= set(modality.sources).union(*(entry.dataset.prepared[name] for name in modality.prepared))
@@ -161,7 +188,7 @@ def _dataset_steps(name: str, entry: Active) -> Iterable[Step]:
         dataset=name,
         out=f"artifacts/{cohort}",
         description=f"{dataset.title}: items, subjects, prediction times, targets and folds.",
-        deps=pins,
+        deps=(*pins, *(f"prepared/{dataset.raw}/{table}" for table in dataset.cohort_prepared)),
         raw=dataset.raw,
         sections=(mode, f"{name}.cohort"),
         modules=("mmn.orchestration.actions.cohort", reader),
@@ -265,9 +292,10 @@ def check_params(params: Mapping[str, Any]) -> None:
 
     for phase in ("training", "measuring", "tuning"):
         highmmt_training(params, phase)
+    open_questions_settings(params)
     for name, block in params.items():
-        check_known(name, [*DATASETS, HIGHMMT], "the file")
-        if name == HIGHMMT:
+        check_known(name, [*DATASETS, HIGHMMT, OPEN_QUESTIONS], "the file")
+        if name not in DATASETS:
             continue
         if not isinstance(block, dict):
             raise ParamsError(f"params.yaml: {name} must be a block with {', '.join(DATASET_SECTIONS)}.")
@@ -293,8 +321,10 @@ def check_params(params: Mapping[str, Any]) -> None:
         cohort_settings(dict(params), dataset)
         autoencoder_settings(dict(params), dataset)
         for architecture in MODELS:
-            for modality in training_settings(dict(params), dataset, architecture).encoders:
-                check_known(modality, modalities, f"{name}.training.encoders")
+            trained = training_settings(dict(params), dataset, architecture)
+            for part in ("encoders", "tokens"):
+                for modality in getattr(trained, part):
+                    check_known(modality, modalities, f"{name}.training.{part}")
         xgboost_settings(dict(params), dataset)
         missingness_training(dict(params), dataset)
         _check_removed(dataset, block, missingness_settings(dict(params), dataset).modalities)

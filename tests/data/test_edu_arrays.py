@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from mmn.data.cohort import check_cohort
@@ -15,11 +16,13 @@ from mmn.data.edu import EDU
 from mmn.data.edu.arrays import SET_COLUMNS, clean_name, other_sign, read_arrays
 from mmn.data.edu.generator import write_world
 from mmn.data.edu.params import EduCohortParams
+from mmn.data.edu.prepared import prepare
 from mmn.data.errors import CohortError, ContractError, MmnError, RawFileError
-from mmn.data.files import version_of
+from mmn.data.files import EMPTY_KEY, version_of
 from mmn.data.manifest import files_of
 from mmn.featurizers.weekly_clicks import WEEKLY_CLICKS, WeeklyClicksParams
 from mmn.featurizers.weekly_clicks.export import export_arrays
+from mmn.orchestration.checks import sources
 
 PARAMS = EduCohortParams(mode="compat", filter="none")
 CHEN = "eq_week-chen_cui-dsp_001"
@@ -102,6 +105,16 @@ def test_inspection_and_manifests_find_them(world):
     assert inspection.problem is None and "published weekly features: dsp_001" in inspection.version
     for patterns in EDU.sources.values():
         assert len(files_of(world[2], patterns)) >= 12
+
+
+def test_the_prepared_table_of_arrays_alone_is_empty_says_why_and_is_let_pass(world, tmp_path):
+    prepare(world[2], "events", tmp_path / "events.parquet", {}, lambda done, total: None)
+    assert b"no log" in pq.read_metadata(tmp_path / "events.parquet").metadata[EMPTY_KEY]
+    assert sources._table(tmp_path / "events.parquet") == ({"rows": 0, "columns": 14}, None)
+    # An empty table that does not say so is one whose rows were lost.
+    bare = pq.read_table(tmp_path / "events.parquet").replace_schema_metadata({})
+    pq.write_table(bare, tmp_path / "lost.parquet")
+    assert "it has no row" in sources._table(tmp_path / "lost.parquet")[1]
 
 
 def test_where_the_log_is_too_it_is_read_unless_the_arrays_are_asked_for(world, tmp_path):

@@ -19,9 +19,9 @@ from mmn.data.edu.cohort import READ_STEP, EduCohortParams, build_cohort, stays_
 from mmn.data.edu.contracts import TABLES, check_table, columns_of
 from mmn.data.edu.filter import early_grades, fail_probability
 from mmn.data.edu.generator import write_world
-from mmn.data.edu.performance import moving_average, weekly_performance
+from mmn.data.edu.performance import Checks, moving_average, weekly_performance
+from mmn.data.edu.prepared import prepare
 from mmn.data.edu.reader import read_course
-from mmn.data.edu.students import read_students
 from mmn.data.errors import CohortError, ParamsError
 from mmn.data.evidence import CLICK_STREAMS, CLICK_TYPES
 from mmn.data.files import read_json, version_of
@@ -38,7 +38,9 @@ def world(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def cohorts(world):
-    return {name: build_cohort(world, EduCohortParams(filter=name)) for name in FILTERS}
+    events = world.parent / "events.parquet"
+    prepare(world, "events", events, {}, lambda done, total: None)
+    return {name: build_cohort(world, EduCohortParams(filter=name), {"events": events}) for name in FILTERS}
 
 
 def grades_of(world: Path) -> pd.DataFrame:
@@ -54,10 +56,20 @@ def seen(raw: Path, cohort, streams=("video", "problem")) -> pd.DataFrame:
 
 
 def checks_of(raw: Path, cohort):
-    """The submissions of the cohort's students, and the course."""
-    students = read_students(read_course(raw))
-    place = cohort.items["item"].to_numpy()
-    return students.checks.of_items(pd.Index(place).get_indexer(students.course.users)), students.course
+    """The submissions of the cohort's students, read plainly from the csv file; and the course."""
+    course = read_course(raw)
+    log = pd.read_csv(raw / "problem_event" / "dsp-001.csv.gz", dtype={"user_id": str, "problem_id": str})
+    log["item"] = pd.Index(cohort.items["item"]).get_indexer(log["user_id"])
+    at = pd.to_datetime(log["timestamp"], unit="s")
+    log["week"] = (at - course.start) // pd.Timedelta(weeks=1)
+    log = log[(log["item"] >= 0) & (at >= course.first) & (at <= course.last) & (log["event_type"] == "Problem.Check")]
+    log = log.drop_duplicates(["item", "problem_id", "timestamp"]).sort_values(["item", "timestamp"], kind="stable")
+    rows = course.schedule[course.schedule["stream"] == "problem"].reset_index().set_index("content")["index"]
+    content = log["problem_id"].map(rows).fillna(-1).astype(int)
+    return Checks(
+        item=log["item"].to_numpy(), content=content.to_numpy(), week=log["week"].to_numpy(),
+        time=log["timestamp"].to_numpy(), grade=log["grade"].to_numpy(), submission=log["submission_number"].to_numpy(),
+    ), course  # fmt: skip
 
 
 def edited(world: Path, tmp_path: Path, name: str, change) -> Path:
@@ -166,6 +178,21 @@ def test_baselines_are_the_rules_read_at_the_read_step(world, cohorts):
     events = seen(world, cohort)
     now = events[events["week"] == READ_STEP]["item"]
     np.testing.assert_array_equal(rules.loc["stays_active", "prediction"] == 1, cohort.items["item"].isin(set(now)))
+
+
+def test_the_rules_speak_after_every_week_and_survive_the_disk(world, cohorts, tmp_path):
+    cohort = cohorts["none"]
+    write_cohort(tmp_path / "cohort", cohort, {})
+    rules = read_cohort(tmp_path / "cohort").step_baselines
+    assert {task: list(names) for task, names in rules.items()} == {
+        "stays_active": ["active_this_week"], "next_week_performance": ["persistence"]
+    }  # fmt: skip
+    events = seen(world, cohort)
+    for week in (0, 9):
+        now = cohort.items["item"].isin(set(events[events["week"] == week]["item"]))
+        np.testing.assert_array_equal(rules["stays_active"]["active_this_week"][:, week] == 1, now)
+    average = rules["next_week_performance"]["persistence"]
+    np.testing.assert_array_equal(average[:, 1:], cohort.targets["next_week_performance"][:, :-1])
 
 
 def test_filters_count_whom_they_remove_and_remove_mostly_those_who_fail(cohorts):

@@ -39,12 +39,12 @@ def course(tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def everyone(course):
-    return EDU.build_cohort(course[0], EduCohortParams(filter="none"))
+    return EDU.build_cohort(course[0], EduCohortParams(filter="none"), {"events": course[1]})
 
 
 @pytest.fixture(scope="module")
 def filtered(course):
-    return EDU.build_cohort(course[0], EduCohortParams())
+    return EDU.build_cohort(course[0], EduCohortParams(), {"events": course[1]})
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,21 @@ import pyarrow.parquet as pq
 import pytest
 
 import mmn.data.edu.prepared as module
+from mmn.data.cohort import write_cohort
+from mmn.data.dataset import Inspection
 from mmn.data.edu import EDU
 from mmn.data.edu.clicks import read_clicks
 from mmn.data.edu.generator import write_world
 from mmn.data.edu.params import EduCohortParams
 from mmn.data.edu.prepared import SCHEMA, prepare
 from mmn.data.edu.reader import read_course
+from mmn.data.edu.sorted_log import SortedLog, pieces
 from mmn.data.edu.students import read_students
 from mmn.data.errors import ParamsError, RawFileError, StaleInputError
 from mmn.data.evidence import CLICK_FACTS
 from mmn.data.files import read_provenance, version_of
 from mmn.featurizers.weekly_clicks import WEEKLY_CLICKS, WeeklyClicksParams
+from mmn.orchestration.steps import Active, build_steps
 
 STREAMS = ("video_event", "problem_event", "forum_event")
 
@@ -142,6 +147,34 @@ def test_without_a_prepared_table_one_is_made_for_the_time_of_reading(world, tab
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("mode", ["clean", "compat"])
+def test_the_cohort_of_the_prepared_table_has_the_bytes_of_the_one_that_makes_its_own(world, table, tmp_path, mode):
+    params = EduCohortParams(mode=mode)
+    write_cohort(tmp_path / "given", EDU.build_cohort(world, params, {"events": table}), {})
+    write_cohort(tmp_path / "made", EDU.build_cohort(world, params), {})
+    assert version_of(tmp_path / "given") == version_of(tmp_path / "made")
+
+
+def test_the_cohort_is_read_from_the_prepared_table_and_not_from_the_logs(world, table, tmp_path):
+    raw = Path(shutil.copytree(world, tmp_path / "raw"))
+    for stream in STREAMS:
+        (raw / stream / "dsp-001.csv.gz").write_bytes(b"")
+    pd.testing.assert_frame_equal(
+        EDU.build_cohort(raw, EduCohortParams(), {"events": table}).items,
+        EDU.build_cohort(world, EduCohortParams()).items,
+    )
+
+
+def test_what_is_known_of_each_student_does_not_depend_on_the_size_of_the_blocks(world, table, monkeypatch):
+    course = read_course(world)
+    whole = read_students(course, SortedLog(table))
+    monkeypatch.setattr("mmn.data.edu.students.pieces", partial(pieces, block_rows=1))
+    single = read_students(course, SortedLog(table))
+    for name in ("first", "active", "performance", "early", "silent"):
+        np.testing.assert_array_equal(getattr(single, name), getattr(whole, name))
+    assert (single.quarantined, single.unscheduled) == (whole.quarantined, whole.unscheduled)
+
+
 def test_wrong_requests_and_stale_tables_are_refused(world, table, tmp_path):
     with pytest.raises(ParamsError, match="unknown prepared table 'clicks'; known: events"):
         prepare(world, "clicks", tmp_path / "x.parquet", {}, quiet)
@@ -152,6 +185,9 @@ def test_wrong_requests_and_stale_tables_are_refused(world, table, tmp_path):
     cohort = EDU.build_cohort(world, params)
     with pytest.raises(StaleInputError, match="Prepare it again"):
         list(EDU.read_evidence(world, "video", cohort, params, {"events": tmp_path / "old.parquet"}).blocks())
+    for mode in ("clean", "compat"):
+        with pytest.raises(StaleInputError, match="Prepare it again"):
+            EDU.build_cohort(world, EduCohortParams(mode=mode), {"events": tmp_path / "old.parquet"})
 
 
 def test_in_compat_mode_the_weeks_end_with_the_last_event(world, tmp_path):
@@ -187,3 +223,9 @@ def test_weeks_go_on_over_the_new_year_and_compat_loses_them_only_where_the_year
     clean, compat = (read_course(raw, mode=mode).week_of(days) for mode in ("clean", "compat"))
     np.testing.assert_array_equal(clean, np.arange(69) // 7)
     assert (clean == compat).all() == (year not in (2012, 2018))
+
+
+def test_the_step_of_the_cohort_depends_on_the_prepared_table_and_on_no_log():
+    steps = build_steps({"edu": Active(dataset=EDU, inspection=Inspection(version="any", found={}, skipped={}))})
+    assert steps["cohorts/edu"].deps == ("raw/edu/course", "prepared/edu/events")
+    assert set(steps["prepared/edu/events"].deps) == {f"raw/edu/{source}" for source in EDU.sources}

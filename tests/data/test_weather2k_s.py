@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,7 +60,7 @@ def test_single_stations_make_a_cohort_of_other_stations_and_later_hours(tmp_pat
     values[:, V1_ORDER.index("rh")] = 40
     values[:, V1_ORDER.index("ap")] += rng.normal(size=(5, 9_000))
     write_stations(tmp_path, values.round(2), places=(1, 2, 3, 4, 5))
-    cohort = WEATHER2K.build_cohort(tmp_path, WEATHER2K.cohort_defaults)
+    cohort = WEATHER2K.build_cohort(tmp_path, replace(WEATHER2K.cohort_defaults, gradient_boosting=False))
     assert cohort.notes[0] == "Protocol: both." and len(cohort.targets) == 5
 
 
@@ -112,7 +114,7 @@ def test_text_among_the_numbers_is_missing_and_counted(tmp_path):
 def test_the_stations_numbers_travel_with_the_items(tmp_path):
     write_array(tmp_path, plain_array())
     (tmp_path / "idx2stat.txt").write_text("".join(f"{i} {50_000 + 7 * i}\n" for i in range(40)))
-    cohort = WEATHER2K.build_cohort(tmp_path, WEATHER2K.cohort_defaults)
+    cohort = WEATHER2K.build_cohort(tmp_path, replace(WEATHER2K.cohort_defaults, gradient_boosting=False))
     assert cohort.items.set_index("station")["station_number"]["S0003"] == "50021"
 
 

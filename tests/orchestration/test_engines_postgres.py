@@ -140,7 +140,7 @@ def test_a_run_is_recorded_in_postgres_the_audit_reads_it_there_and_a_server_tha
     events, why = events_of(root, ["cohorts/edu", "report"])
     assert why is None and set(events) == {"cohorts/edu"}
     assert events["cohorts/edu"][-1].version == road.versions()["cohorts-edu"]
-    assert set(events["cohorts/edu"][-1].inputs) >= {"raw/edu/video_events"}
+    assert set(events["cohorts/edu"][-1].inputs) >= {"prepared/edu/events"}
     secrets = [path for path in root.rglob("*") if path.is_file() and b"secret@" in path.read_bytes()]
     assert secrets == []
 

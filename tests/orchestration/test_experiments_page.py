@@ -18,7 +18,7 @@ KINDS = ("scores", "interpretability", "missingness", "subsets", "early", "trust
 def test_every_experiment_stands_on_the_page_with_what_to_type_and_with_its_tables():
     for kind in KINDS:
         assert f"`results/DATASET/{kind}`" in PAGE
-    tables = {"scores", "imc", "cp", "missingness", "early", "binarised", *TABLES}
+    tables = {"scores", "imc", "cp", "missingness", "early", "step_by_step", "binarised", *TABLES}
     for known in (COMPARISON_TABLES, INSIDE_TABLES, MISSINGNESS_TABLES, SUBSETS_TABLES):
         tables |= set(known)
     assert not [name for name in sorted(tables) if f"`{name}`" not in PAGE]

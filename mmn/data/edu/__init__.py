@@ -21,10 +21,12 @@ from mmn.data.evidence import ClickEvidence
 
 
 # What needs heavy libraries is imported when it is called: definitions and `mmn doctor` load without them.
-def build_cohort(raw: Path, params: EduCohortParams) -> Cohort:
+def build_cohort(
+    raw: Path, params: EduCohortParams, prepared: Mapping[str, Path] = MappingProxyType({})
+) -> Cohort:  # fmt: skip
     from mmn.data.edu.cohort import build_cohort as build
 
-    return build(raw, params)
+    return build(raw, params, prepared)
 
 
 def read_evidence(
@@ -40,7 +42,7 @@ def read_evidence(
     from mmn.data.edu.layout import reads_arrays
 
     if reads_arrays(raw, params.source):
-        return read_arrays_as_clicks(raw, cohort)
+        return read_arrays_as_clicks(raw, cohort, params.arrays)
     return read_clicks(raw, cohort, params, prepared)
 
 
@@ -66,7 +68,8 @@ EDU = Dataset(
         "problem_events": (*patterns("problem_event"), *set_patterns()),
         "course": (*patterns("schedule", "grade", "metadata", "forum_event"), *set_patterns(), *_MAPPINGS),
     },
-    cohort_sources=("video_events", "problem_events", "course"),
+    cohort_sources=("course",),
+    cohort_prepared=("events",),
     modalities=(
         Modality(
             name="problem",
@@ -125,7 +128,7 @@ EDU = Dataset(
     prepared={"events": ("video_events", "problem_events", "course")},
     prepare="mmn.data.edu.prepared:prepare",
     export="mmn.featurizers.weekly_clicks.export:export",
-    shared_settings=("session_features",),
+    shared_settings=("session_features", "scaling", "seen_share"),
     training_defaults={
         "batch_size": 64,
         "dropout": 0.1,

@@ -1,8 +1,8 @@
 """The published form of weekly features: a folder per feature set with an array, its names and the labels.
 
-`{eq_week}-{set}-{course}/` holds `feature_values.npz` (students, weeks, features), `feature_labels.csv` and
-`settings.txt`; beside them lies `user_id_mapping-{course}.csv`. Only whole-week (`eq_week`) arrays are read: the
-cumulative ones hold earlier weeks again. Their label for passing has the other sign: 1 is FAIL.
+`{timeframe}-{set}-{course}/` holds `feature_values.npz` (students, weeks, features), `feature_labels.csv` and
+`settings.txt`; beside them lies `user_id_mapping-{course}.csv`. In `eq_week` each week stands by itself, in `lq_week`
+it holds all weeks before it too. Their label for passing has the other sign: 1 is FAIL.
 """
 
 from __future__ import annotations
@@ -72,12 +72,12 @@ def other_sign(label: np.ndarray) -> np.ndarray:
     return 1 - label
 
 
-def read_arrays(raw: Path, course: str = "") -> WeeklyArrays:
+def read_arrays(raw: Path, course: str = "", timeframe: str = "eq_week") -> WeeklyArrays:
     """course: its name, with `-` or `_`; "" = the only one. Raises RawFileError, ContractError, CohortError."""
-    courses = find_sets(raw)
+    courses = find_sets(raw, timeframe)
     if not courses:
         raise RawFileError(
-            f"{raw}: no course has all four folders eq_week-SET-COURSE with SET one of {', '.join(FEATURE_SETS)}."
+            f"{raw}: no course has all four folders {timeframe}-SET-COURSE with SET one of {', '.join(FEATURE_SETS)}."
         )
     name = course.replace("-", "_") or next(iter(courses))
     if (not course and len(courses) > 1) or name not in courses:
@@ -111,11 +111,15 @@ def write_arrays(
     users: np.ndarray,
     grade: np.ndarray,
     passed: np.ndarray,
+    cumulative: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Write the four folders below `folder`. values: all 45 names -> (N, T). label-stopout: the last week with a video
-    click, -1 = none; label-dropout: 1 where that is before the course's last week."""  # fmt: skip
-    if missing := [name for names in SET_COLUMNS.values() for name in names if name not in values]:
-        raise ContractError(f"{folder}: {len(missing)} of the 45 features are missing, the first is {missing[0]}.")
+    """Write the four folders below `folder`, and four of `lq_week` where cumulative is given. values, cumulative: all
+    45 names -> (N, T). label-stopout: the last week with a video click, -1 = none; label-dropout: 1 where that is
+    before the course's last week."""
+    frames = {"eq_week": values} | ({"lq_week": cumulative} if cumulative is not None else {})
+    for frame in frames.values():
+        if missing := [name for names in SET_COLUMNS.values() for name in names if name not in frame]:
+            raise ContractError(f"{folder}: {len(missing)} of the 45 features are missing, the first is {missing[0]}.")
     weeks = values["TotalClicksVideo"].shape[1]
     watched = np.nan_to_num(values["TotalClicksVideo"]) > 0
     stopout = np.where(watched, np.arange(weeks), -1).max(axis=1)
@@ -127,14 +131,15 @@ def write_arrays(
         "label-stopout": stopout,
     })  # fmt: skip
     name = course.replace("-", "_")
-    for each, columns in SET_COLUMNS.items():
-        target = folder / f"eq_week-{each}-{name}"
-        array = np.stack([np.asarray(values[column], dtype="float64") for column in columns], axis=-1)
-        write_bytes(target / "feature_values.npz", _npz(array))
-        write_bytes(target / "feature_labels.csv", labels.to_csv(index=False).encode())
-        write_json(target / "settings.txt", {
-            "course": course, "feature_names": list(columns), "feature_set": each, "timeframe": "eq_week",
-        })  # fmt: skip
+    for timeframe, frame in frames.items():
+        for each, columns in SET_COLUMNS.items():
+            target = folder / f"{timeframe}-{each}-{name}"
+            array = np.stack([np.asarray(frame[column], dtype="float64") for column in columns], axis=-1)
+            write_bytes(target / "feature_values.npz", _npz(array))
+            write_bytes(target / "feature_labels.csv", labels.to_csv(index=False).encode())
+            write_json(target / "settings.txt", {
+                "course": course, "feature_names": list(columns), "feature_set": each, "timeframe": timeframe,
+            })  # fmt: skip
     mapping = pd.DataFrame({"user_id": users, "user_index": np.arange(len(users))})
     write_bytes(folder / f"user_id_mapping-{course}.csv", mapping.to_csv(index=False).encode())
 

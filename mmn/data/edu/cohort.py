@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -12,17 +13,12 @@ import pandas as pd
 from mmn.data.cohort import Cohort
 from mmn.data.edu.arrays import PERFORMANCE, read_arrays
 from mmn.data.edu.contracts import PASSED
-from mmn.data.edu.filter import (
-    early_grades,
-    fail_probability,
-    fail_probability_by_fold,
-    filter_curve,
-    no_early_submission,
-)
+from mmn.data.edu.filter import FILTER_WEEKS, fail_probability, fail_probability_by_fold, filter_curve
 from mmn.data.edu.layout import reads_arrays
 from mmn.data.edu.params import READ_STEP, EduCohortParams, reading_steps
-from mmn.data.edu.performance import moving_average, weekly_performance
+from mmn.data.edu.performance import moving_average
 from mmn.data.edu.reader import Course, read_course
+from mmn.data.edu.sorted_log import open_log
 from mmn.data.edu.students import NEVER, read_students
 from mmn.data.errors import CohortError
 from mmn.data.folds import subject_folds
@@ -54,9 +50,18 @@ class _Facts:
         return replace(self, items=self.items[kept].reset_index(drop=True), early=None, **arrays)
 
 
-def build_cohort(raw: Path, params: EduCohortParams) -> Cohort:
-    """Raises RawFileError, ContractError, and CohortError where too little is left."""
-    facts = _facts_of_arrays(raw, params) if reads_arrays(raw, params.source) else _facts_of_log(raw, params)
+def build_cohort(
+    raw: Path, params: EduCohortParams, prepared: Mapping[str, Path] = MappingProxyType({})
+) -> Cohort:  # fmt: skip
+    """prepared: the table `events`; without it one is made of the course for the reading. Raises RawFileError,
+    ContractError, StaleInputError, and CohortError where too little is left."""
+    arrays = reads_arrays(raw, params.source)
+    if params.arrays != "eq_week" and not arrays:
+        raise CohortError(
+            f"{raw}: edu.cohort.arrays is {params.arrays}, but the log is read, whose features are of single weeks. "
+            'Set edu.cohort.source to "arrays", or leave edu.cohort.arrays out.'
+        )
+    facts = _facts_of_arrays(raw, params) if arrays else _facts_of_log(raw, params, prepared)
     if facts.num_weeks <= READ_STEP + 1:
         raise CohortError(
             f"{facts.course}: {facts.num_weeks} weeks; results are read after week {READ_STEP + 1} and a later week is "
@@ -80,6 +85,10 @@ def build_cohort(raw: Path, params: EduCohortParams) -> Cohort:
 
     names = facts.items["item"].to_numpy()
     average = moving_average(facts.performance, params.moving_average_weeks)
+    rules = {
+        "stays_active": {"active_this_week": facts.active.astype(float)},
+        "next_week_performance": {"persistence": average},
+    }
     return Cohort(
         items=facts.items,
         targets={
@@ -91,11 +100,13 @@ def build_cohort(raw: Path, params: EduCohortParams) -> Cohort:
         num_steps=facts.num_weeks,
         baselines=pd.concat(
             [
-                _baseline(names, "stays_active", "active_this_week", facts.active[:, READ_STEP].astype(float)),
-                _baseline(names, "next_week_performance", "persistence", average[:, READ_STEP]),
+                _baseline(names, task, rule, values[:, READ_STEP])
+                for task, of_task in rules.items()
+                for rule, values in of_task.items()
             ],
             ignore_index=True,
         ),
+        step_baselines=rules,
         excluded=excluded,
         notes=tuple(notes),
     )
@@ -128,9 +139,10 @@ def next_week(weekly: np.ndarray) -> np.ndarray:
     return np.pad(weekly[:, 1:], ((0, 0), (0, 1)), constant_values=np.nan)
 
 
-def _facts_of_log(raw: Path, params: EduCohortParams) -> _Facts:
+def _facts_of_log(raw: Path, params: EduCohortParams, prepared: Mapping[str, Path]) -> _Facts:
     """Students: those with a grade row and a video or problem event, by their first event."""
-    students = read_students(read_course(raw, params.course, params.num_weeks, params.mode))
+    course = read_course(raw, params.course, params.num_weeks, params.mode)
+    students = read_students(course, open_log(course, prepared))
     course = students.course
     users = course.grades["user_id"].to_numpy(dtype=object)
     rows = np.flatnonzero(students.first != NEVER)
@@ -143,9 +155,6 @@ def _facts_of_log(raw: Path, params: EduCohortParams) -> _Facts:
     items = pd.DataFrame({"item": users[rows], "subject": users[rows]}).astype("str")
     items["prediction_time"] = course.start + pd.Timedelta(weeks=READ_STEP + 1)
     items["course"] = course.name
-    place = np.full(len(users), -1)
-    place[rows] = np.arange(len(rows))
-    checks = students.checks.of_items(place)
     weeks = course.weeks
     never_came = len(users) - len(rows)
     notes = [
@@ -157,16 +166,15 @@ def _facts_of_log(raw: Path, params: EduCohortParams) -> _Facts:
         f"{count} {stream} events are of a {stream} that the schedule does not have; they count as clicks only."
         for stream, count in students.unscheduled.items()
     ]
-    needs_grades = params.filter in ("crossfit", "train_fold")
     return _Facts(
         course=course.name,
         num_weeks=weeks,
         items=items,
         passed=pass_label(items["item"], course),
         active=students.active[rows],
-        performance=weekly_performance(checks, course.schedule, len(rows), weeks).mean(),
-        early=early_grades(checks, course.schedule, len(rows)) if needs_grades else None,
-        silent=no_early_submission(checks, len(rows)),
+        performance=students.performance[rows],
+        early=students.early[rows],
+        silent=students.silent[rows],
         excluded={"a grade row, but no video or problem event": never_came} if never_came else {},
         notes=tuple(notes),
     )
@@ -243,6 +251,11 @@ def _early(facts: _Facts) -> np.ndarray:
         raise CohortError(
             f"{facts.course}: the two-week filter needs grades, and feature arrays hold none. Set edu.cohort.filter to "
             '"no_submission" or "none".'
+        )
+    if not facts.early.shape[1]:
+        raise CohortError(
+            f"{facts.course}: the two-week filter needs a graded problem in the first {FILTER_WEEKS} weeks; the "
+            'schedule has none. Set edu.cohort.filter to "none".'
         )
     return facts.early
 

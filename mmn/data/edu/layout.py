@@ -18,7 +18,9 @@ OPTIONAL = ("forum_event",)
 MAX_DEPTH = 4
 _SUFFIXES = (".csv", ".csv.gz")
 FEATURE_SETS = ("lalle_conati", "boroujeni_et_al", "chen_cui", "marras_et_al")
-_SET_FOLDER = "eq_week-{}-"
+# Of the published arrays: each week by itself, and each with all weeks before it.
+TIMEFRAMES = ("eq_week", "lq_week")
+_SET_FOLDER = "{}-{}-"
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,16 @@ def patterns(*names: str) -> tuple[str, ...]:
 
 def set_patterns() -> tuple[str, ...]:
     """Glob patterns of the published feature arrays (one folder per feature set and course)."""
-    stems = [f"{_SET_FOLDER.format(name)}*/*" for name in FEATURE_SETS]
+    stems = [f"[el]q_week-{name}-*/*" for name in FEATURE_SETS]
     return tuple("*/" * depth + stem for stem in stems for depth in range(MAX_DEPTH + 1))
 
 
-def find_sets(raw: Path) -> dict[str, dict[str, Path]]:
-    """Course (as its folders write it, `dsp_001`) -> feature set -> folder, for every course that has all four.
-    Raises RawFileError where a set is there twice."""
+def find_sets(raw: Path, timeframe: str = "eq_week") -> dict[str, dict[str, Path]]:
+    """Course (as its folders write it, `dsp_001`) -> feature set -> folder, for every course that has all four of the
+    timeframe. Raises RawFileError where a set is there twice."""
     found: dict[str, dict[str, Path]] = {}
     for name in FEATURE_SETS:
-        prefix = _SET_FOLDER.format(name)
+        prefix = _SET_FOLDER.format(timeframe, name)
         for depth in range(MAX_DEPTH + 1):
             for folder in sorted(raw.glob("*/" * depth + prefix + "*")):
                 sets = found.setdefault(folder.name.removeprefix(prefix), {})

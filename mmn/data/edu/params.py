@@ -19,6 +19,8 @@ class EduCohortParams:
     course: its name; "" = the only one there. num_weeks: of the course; None = as `mode` says.
 
     source: "log" reads the raw tables, "arrays" the published feature arrays; "auto" = the log where there is one.
+    arrays: which of the published arrays the features are: "eq_week" (each week by itself) or "lq_week" (each with all
+    weeks before it). The targets are made from eq_week arrays, whichever it is.
     filter: who is left out after two weeks. "crossfit": the paper's, by cross-fitted probability of failing (uses the
     labels of all students); "train_fold": the same, fitted inside each fold's training part; "no_submission": who
     checked no problem in the two weeks; "none".
@@ -29,6 +31,7 @@ class EduCohortParams:
     mode: Literal["clean", "compat"] = "clean"
     course: str = ""
     source: Literal["auto", "log", "arrays"] = "auto"
+    arrays: Literal["eq_week", "lq_week"] = "eq_week"
     num_folds: int = 5
     seed: int = 0
     moving_average_weeks: int = 3

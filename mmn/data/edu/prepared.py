@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mmn.data.edu.layout import CourseFiles, find_courses, find_sets
 from mmn.data.edu.tables import read_blocks
 from mmn.data.errors import ParamsError, RawFileError
 from mmn.data.evidence import CLICK_FACTS, CLICK_STREAMS
-from mmn.data.files import PROVENANCE_KEY, atomic_path
+from mmn.data.files import EMPTY_KEY, PROVENANCE_KEY, atomic_path
 
 # One row per click. Key: course, stream, row. null as in `contracts`.
 SCHEMA = pa.schema(
@@ -37,7 +37,8 @@ SCHEMA = pa.schema(
     ]
 )
 ROW_GROUP = 1 << 17
-SORT_MEMORY = "1GB"
+SORT_MEMORY = "512MB"
+_NO_LOG = b"The raw folder holds weekly features and no log: there is no click to prepare."
 
 
 def prepare(raw: Path, name: str, out: Path, provenance: dict[str, Any], progress: Callable[[int, int], None]) -> None:
@@ -48,13 +49,21 @@ def prepare(raw: Path, name: str, out: Path, provenance: dict[str, Any], progres
     courses = find_courses(raw)
     if not courses and not find_sets(raw):
         raise RawFileError(f"{raw}: no course with all its tables is there, so no click log can be prepared.")
+    write_events(courses, out, provenance, progress)
+
+
+def write_events(
+    courses: Mapping[str, CourseFiles], out: Path, provenance: dict[str, Any], progress: Callable[[int, int], None]
+) -> None:
+    """The logs of these courses, sorted, at `out`."""
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = out.with_name(f".{out.name}-unsorted.{os.getpid()}.tmp")
     scratch.mkdir(exist_ok=True)
     try:
         num_rows = _gather(courses, scratch / "log.parquet", progress)
         with atomic_path(out) as temporary:
-            _write_sorted(scratch, temporary, num_rows, provenance, progress)
+            footer = {PROVENANCE_KEY: json.dumps(provenance, sort_keys=True).encode()}
+            _write_sorted(scratch, temporary, num_rows, footer | ({} if courses else {EMPTY_KEY: _NO_LOG}), progress)
     finally:
         shutil.rmtree(scratch)
 
@@ -85,7 +94,7 @@ def _array(values: Any, kind: pa.DataType) -> pa.Array | pa.ChunkedArray:
     return array.cast(kind)
 
 
-def _gather(courses: dict[str, CourseFiles], path: Path, progress: Callable[[int, int], None]) -> int:
+def _gather(courses: Mapping[str, CourseFiles], path: Path, progress: Callable[[int, int], None]) -> int:
     """All logs, as they come, into one file; the number of rows."""
     logs = [(c, stream) for c in courses.values() for stream in CLICK_STREAMS if f"{stream}_event" in c.files]
     sizes = [course.files[f"{stream}_event"].stat().st_size for course, stream in logs]
@@ -96,20 +105,19 @@ def _gather(courses: dict[str, CourseFiles], path: Path, progress: Callable[[int
             for table in stream_blocks(course, stream):
                 writer.write_table(table)
                 num_rows += len(table)
+    # What Arrow keeps for later would be held beside the sorter's memory.
+    pa.default_memory_pool().release_unused()
     return num_rows
 
 
 def _write_sorted(
-    scratch: Path, out: Path, num_rows: int, provenance: dict[str, Any], progress: Callable[[int, int], None]
+    scratch: Path, out: Path, num_rows: int, footer: dict[bytes, bytes], progress: Callable[[int, int], None]
 ) -> None:
     import duckdb
 
-    schema = SCHEMA.with_metadata({PROVENANCE_KEY: json.dumps(provenance, sort_keys=True).encode()})
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": SORT_MEMORY, "temp_directory": str(scratch / "spill"), "threads": min(2, os.cpu_count() or 1),
-    }  # fmt: skip
+    schema = SCHEMA.with_metadata(footer)
     written = 0
-    with duckdb.connect(config=settings) as connection, _writer(out, schema) as writer:
+    with duckdb.connect(config=bounded_memory(scratch / "spill")) as connection, _writer(out, schema) as writer:
         log = connection.read_parquet(str(scratch / "log.parquet"))
         reader = log.order("course, user_id, time, stream, row").to_arrow_reader(ROW_GROUP)
         for table in _even(reader):
@@ -119,6 +127,11 @@ def _write_sorted(
     if written != num_rows:
         raise RawFileError(f"{out}: {written} of {num_rows} rows were written. Prepare the table again.")
     progress(100, 100)
+
+
+def bounded_memory(spill: Path | str) -> dict[str, str | bool | int | float | list[str]]:
+    """Settings of a DuckDB connection that sorts in SORT_MEMORY, and on disk below `spill` beyond that."""
+    return {"memory_limit": SORT_MEMORY, "temp_directory": str(spill), "threads": min(2, os.cpu_count() or 1)}
 
 
 def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

@@ -61,15 +61,14 @@ class Course:
         """The weeks that may be read."""
         return self.num_weeks or COMPAT_MAX_WEEKS
 
-    def ending(self, num_weeks: int) -> tuple[Course, np.ndarray]:
-        """The same course, known to last so long; and the new row of each row of the schedule, -1 = left out."""
+    def ending(self, num_weeks: int) -> Course:
+        """The same course, known to last so long."""
         inside = (self.schedule["week"] < num_weeks).to_numpy()
         counts = Counter(self.quarantined)
         counts["schedule: outside the course's weeks"] += int((~inside).sum())
         left_out = {reason: count for reason, count in counts.items() if count}
         kept = self.schedule[inside].reset_index(drop=True)
-        rows = np.where(inside, np.cumsum(inside) - 1, -1)
-        return replace(self, num_weeks=num_weeks, schedule=kept, quarantined=left_out), rows
+        return replace(self, num_weeks=num_weeks, schedule=kept, quarantined=left_out)
 
     def week_of(self, times: np.ndarray) -> np.ndarray:
         """times: (E,) Unix microseconds, UTC. (E,) int64, 0-based, may lie outside the course.
@@ -161,12 +160,9 @@ def text_codes(column: pa.ChunkedArray, code_of: Callable[[list[str]], np.ndarra
     return codes[encoded.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)]
 
 
-def repeated(rows: Rows, mode: str) -> np.ndarray:
-    """(E,) bool: submissions logged before. rows: in time order by student, or in compat mode over all students: the
-    published cleaning leaves the student out of the key, so that two who submit in one second lose a row."""
-    keys = {"content": rows.content, "event": rows.event, "time": rows.time}
-    if mode != "compat":
-        keys["user"] = rows.user
+def repeated(rows: Rows) -> np.ndarray:
+    """(E,) bool: submissions that the same student has logged before. rows: each student's in time order."""
+    keys = {"content": rows.content, "event": rows.event, "time": rows.time, "user": rows.user}
     checks = np.flatnonzero(rows.stream == CLICK_STREAMS.index("problem"))
     mask = np.zeros(len(rows.time), dtype=bool)
     mask[checks] = pd.DataFrame({name: values[checks] for name, values in keys.items()}).duplicated().to_numpy()

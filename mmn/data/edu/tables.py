@@ -16,7 +16,7 @@ from mmn.data.edu.contracts import TABLES, check_key, check_table, columns_of
 from mmn.data.edu.layout import CourseFiles
 from mmn.data.errors import ContractError, RawFileError
 
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 22
 _NULLS = ["", "NaN", "nan", "NULL"]
 
 

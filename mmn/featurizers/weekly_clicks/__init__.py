@@ -25,10 +25,18 @@ from mmn.featurizers.shards import NOWHERE, Shards
 from mmn.featurizers.weekly_clicks.features import columns
 from mmn.featurizers.weekly_clicks.log import make_log, make_schedule
 from mmn.featurizers.weekly_clicks.problem import problem_features
+from mmn.featurizers.weekly_clicks.published_scaling import (
+    WARNINGS,
+    Scaling,
+    range_of_everyone,
+    standard_by_week,
+    unit_norm,
+)
 from mmn.featurizers.weekly_clicks.sessions import session_features
 from mmn.featurizers.weekly_clicks.video import published, video_features
 
 MODALITIES = ("problem", "video")
+_FILLS = {"meta_transfer": -1.0, "interpretcc": 0.0}
 _NONE = np.empty(0, dtype="int64")
 _SILENT = ClickBlock(  # a student without a click
     item=_NONE, week=_NONE, time=np.empty(0), stream=_NONE, event=_NONE, content=_NONE,
@@ -49,6 +57,10 @@ class WeeklyClicksParams:
     the 42 inputs).
     silent_week: what a week without a click of the modality is. "observed": a fact about the student like any other,
         counts are 0 (the log is there, and it is silent); "absent": the modality is absent that week.
+    scaling: "none" leaves the numbers as they are, in their units: models and autoencoders scale them by their
+        training students. Compat mode also knows what the published studies did (see `published_scaling`); the models'
+        own scaler then works on that. seen_share: of the course, for the two that divide by a norm of all weeks seen;
+        later weeks are absent.
     leaky: put CompetencyStrength, CompetencyAlignment and StudentShape into problem (45 features): they make the target
         of next_week_performance, so this is an ablation, never a result.
     """
@@ -56,7 +68,17 @@ class WeeklyClicksParams:
     mode: Literal["clean", "compat"] = "clean"
     session_features: Literal["both_recomputed", "video", "problem"] | None = None
     silent_week: Literal["observed", "absent"] = "observed"
+    scaling: Scaling = "none"
+    seen_share: float = 0.6
     leaky: bool = False
+
+    def __post_init__(self) -> None:
+        if self.scaling not in ("none", *WARNINGS):
+            raise ValueError(f"scaling is {self.scaling!r}; known: none, {', '.join(WARNINGS)}.")
+        if self.scaling != "none" and self.mode != "compat":
+            raise ValueError(f'scaling {self.scaling!r} repeats a published study. Set edu.mode to "compat".')
+        if not 0 < self.seen_share <= 1:
+            raise ValueError(f"seen_share is {self.seen_share}; give a share of the course above 0 and up to 1.")
 
     @property
     def sessions(self) -> str:
@@ -77,27 +99,51 @@ def run(
             "Make the cohort again."
         )
     names = columns(modality, params.sessions, params.leaky, params.mode)
-    if evidence.weekly:
-        values, clicked = _imported(evidence, modality, names, params)
-        quarantined: dict[str, int] = {}
-    else:
-        values, clicked, quarantined = _from_clicks(evidence, len(cohort), modality, names, params, progress)
+    values, clicked, quarantined = _values(evidence, len(cohort), modality, names, params, progress)
     present = clicked if params.silent_week == "absent" else np.ones_like(clicked)
-    values[~present] = np.nan
+    if params.scaling in _FILLS:
+        # Each norm is of a whole feature set, so of the other modality's columns too.
+        weeks = max(round(params.seen_share * cohort.num_steps), 1)
+        other = next(each for each in MODALITIES if each != modality)
+        beside = columns(other, params.sessions, params.leaky, params.mode)
+        theirs = _values(evidence, len(cohort), other, beside, params, progress)[0]
+        both = np.concatenate([values, theirs], axis=2)
+        scaled = unit_norm(both, (*names, *beside), _FILLS[params.scaling], weeks)[None, :, :, : len(names)]
+        present = present & (np.arange(cohort.num_steps) < weeks)
+    elif params.scaling == "evaluating_explainers":
+        scaled = range_of_everyone(values)[None]
+    elif params.scaling == "flipped_classroom":
+        scaled = np.stack([standard_by_week(values, cohort.rows(k, "train")) for k in range(cohort.num_folds)])
+    else:
+        scaled = values[None]
+    scaled = scaled.astype(np.float32, copy=False)
+    scaled[:, ~present] = np.nan
     progress(len(cohort), len(cohort))
     items = np.asarray(cohort.items["item"], dtype=object)
+    warning = {"scaling": f"{params.scaling}: {WARNINGS[params.scaling]}"} if params.scaling != "none" else {}
     return Featurized(
-        embeddings=Embeddings(items=items, values=values[None], present=present, names=names),
+        embeddings=Embeddings(items=items, values=scaled, present=present, names=names),
         card={
             "mode": params.mode,
             "session_features": params.sessions,
             "silent_week": params.silent_week,
+            **warning,
             "share of silent weeks": round(float(1 - clicked.mean()), 4),
             "leaky": "yes: an ablation, never a result" if params.leaky else "no",
             "made from": "imported weekly features" if evidence.weekly else "clicks",
             "quarantined": quarantined,
         },
     )
+
+
+def _values(
+    evidence: ClickEvidence, num_items: int, modality: str, names: tuple[str, ...], params: WeeklyClicksParams,
+    progress: Progress,
+) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:  # fmt: skip
+    """(N, T, D) float32, (N, T) bool whether there was a click, and the rows left out by reason."""
+    if evidence.weekly:
+        return *_imported(evidence, modality, names, params), {}
+    return _from_clicks(evidence, num_items, modality, names, params, progress)
 
 
 def _from_clicks(

@@ -9,7 +9,9 @@ from mmn.orchestration.walk import Job, Work
 
 def run(job: Job) -> Work:
     dataset = job.active[job.step.dataset].dataset
-    cohort = dataset.build_cohort(job.raw, cohort_settings(job.workspace.params, dataset))
+    prepared = {name: job.path(f"prepared/{dataset.raw}/{name}") for name in dataset.cohort_prepared}
+    more = (prepared,) if prepared else ()
+    cohort = dataset.build_cohort(job.raw, cohort_settings(job.workspace.params, dataset), *more)
     check_cohort(cohort, job.step.key)
     write_cohort(job.out, cohort, job.provenance)
     summary = {

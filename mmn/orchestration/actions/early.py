@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmn.data.embeddings import read_embeddings
-from mmn.modeling.early import early_reading
+from mmn.modeling.early import early_reading, step_by_step
 from mmn.modeling.storage import read_model
 from mmn.orchestration.actions.results_card import read_inputs, write_results
 from mmn.orchestration.settings import training_settings
@@ -19,7 +19,8 @@ def run(job: Job) -> Work:
     tasks = tuple(task for task in entry.dataset.tasks if task.early and task.name not in entry.inspection.skipped)
     settings = training_settings(job.workspace.params, entry.dataset, "p_fusion")
     table = early_reading(cohort, tasks, embeddings, models, fused, settings, job.progress, job.checkpoint)
-    write_results(job, cohort, embeddings, {"early": table})
+    every = step_by_step(cohort, tasks, embeddings, models)
+    write_results(job, cohort, embeddings, {"early": table, **({"step_by_step": every} if len(every) else {})})
     shown = table[table["primary"] & (table["kind"] == "model")]
     return Work(
         summary={

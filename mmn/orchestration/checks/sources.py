@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from mmn.data.files import read_json
+from mmn.data.files import EMPTY_KEY, read_json
 from mmn.orchestration.checks import Verdict, last_version
 
 if TYPE_CHECKING:
@@ -50,6 +50,6 @@ def _manifest(path: Path) -> tuple[dict[str, int], str | None]:
 
 def _table(path: Path) -> tuple[dict[str, int], str | None]:
     footer = pq.read_metadata(path)
-    if not footer.num_rows:
+    if not footer.num_rows and EMPTY_KEY not in (footer.metadata or {}):
         return {}, "it has no row: nothing of the raw table was kept. Look at the reasons for leaving rows out."
     return {"rows": footer.num_rows, "columns": footer.num_columns}, None

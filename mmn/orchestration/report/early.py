@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from mmn.modeling.floors import PRESENCE, SHUFFLED
 from mmn.orchestration.report.numbers import interval, metric_of, model_name, number, small_cell, words
 from mmn.orchestration.report.results import Results
 from mmn.orchestration.report.tables import TELLING_METRICS
@@ -53,6 +54,52 @@ def early_csv(result: Results) -> pd.DataFrame:
     kept = result.early[result.early["kind"] == "model"]
     columns = ["task", "model", "task_set", "metric", "share", "step", "estimate", "low", "high", "beats_floor"]
     return kept[columns].reset_index(drop=True)
+
+
+def step_tables(result: Results) -> list[dict[str, Any]]:
+    """For each task that asks anew at every step: `task`, `steps` (counted from 1), and `rows` of metric, who, and a
+    value per step: how many are positive, the models (P-Fusion where it was trained), the rules that speak there."""
+    table = result.step_by_step
+    if table is None or table.empty:
+        return []
+    if result.early is not None:
+        table = pd.concat([table, result.early[result.early["model"] == "p_fusion"]], ignore_index=True)
+    found = []
+    for task, of_task in table.groupby("task", sort=False):
+        binary = bool(of_task["num_positive"].notna().any())
+        steps = sorted(of_task.loc[of_task["kind"] == "floor", "step"].unique())
+        trivial = {PRESENCE, SHUFFLED, *(("training prevalence",) if binary else ())}
+        of_task = of_task[of_task["step"].isin(steps) & ~of_task["model"].isin(trivial)]
+        rows = [_positives(of_task, steps)] if binary else []
+        for metric in of_task["metric"].unique():
+            if metric in ("auroc", "bac") or not binary:
+                of_metric = of_task[of_task["metric"] == metric].sort_values("kind", ascending=False, kind="stable")
+                for (task_set, model), mine in of_metric.groupby(["task_set", "model"], sort=False):
+                    name = model_name(str(model)) + ("" if task_set == task else f", {words(str(task_set))}")
+                    values = mine.set_index("step")["estimate"].reindex(steps)
+                    cells = [number(value, metric) if step in mine["step"].values else ""
+                             for step, value in values.items()]  # fmt: skip
+                    rows.append({"metric": metric_of(metric).label, "who": name, "cells": cells})
+        found.append({"task": words(str(task)), "steps": [int(step) + 1 for step in steps], "rows": rows})
+    return found
+
+
+def step_csv(result: Results) -> pd.DataFrame:
+    """Every model's and rule's numbers at every step, without those of floors that tell a small count."""
+    assert result.step_by_step is not None
+    kept = result.step_by_step
+    kept = kept[(kept["kind"] == "model") | ~kept["metric"].isin(TELLING_METRICS)]
+    columns = ["task", "model", "task_set", "kind", "metric", "step", "estimate", "low", "high", "beats_floor"]
+    return kept[columns].reset_index(drop=True)
+
+
+def _positives(of_task: pd.DataFrame, steps: list[int]) -> dict[str, Any]:
+    counts = of_task.dropna(subset=["num_positive"]).drop_duplicates("step").set_index("step").reindex(steps)
+    shares = [
+        "withheld" if small_cell(row.num_positive, row.num_items) else f"{row.num_positive / row.num_items:.1%}"
+        for row in counts.itertuples()
+    ]
+    return {"metric": "share with 1", "who": "", "cells": shares}
 
 
 def _cell(rows: pd.DataFrame, metric: str) -> dict[str, Any]:

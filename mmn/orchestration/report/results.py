@@ -30,6 +30,7 @@ MISSINGNESS_TABLES = {
     ),
 }  # fmt: skip
 EARLY_COLUMNS = (*SCORE_COLUMNS, "share", "step")
+STEP_COLUMNS = (*SCORE_COLUMNS, "step")
 # Table -> columns the report counts on, of results/<data set>/interpretability and of results/<data set>/subsets.
 INSIDE_TABLES = {
     "shapley": ("task", "task_set", "modality", "fold", "shapley", "abs_shapley", "exact", "error"),
@@ -92,6 +93,7 @@ class Results:
     missingness_summary: pd.DataFrame = field(default_factory=lambda: _nothing("missingness_summary"))
     missingness_differences: pd.DataFrame = field(default_factory=lambda: _nothing("missingness_differences"))
     early: pd.DataFrame | None = None
+    step_by_step: pd.DataFrame | None = None
     inside: dict[str, pd.DataFrame] = field(default_factory=dict)
     items_shown: str = ""
     subsets: dict[str, pd.DataFrame] = field(default_factory=dict)
@@ -159,6 +161,9 @@ def read_results(name: str, path: Callable[[str], Path], keys: Container[str]) -
         **removal,
         early=_read_table(path(key) / "early.parquet", EARLY_COLUMNS)
         if (key := f"results/{name}/early") in keys
+        else None,
+        step_by_step=_read_table(steps, STEP_COLUMNS)
+        if key in keys and (steps := path(key) / "step_by_step.parquet").exists()
         else None,
         binarised=pq.read_table(folder / "binarised.parquet").to_pandas()
         if (folder / "binarised.parquet").exists()
