@@ -1,7 +1,6 @@
-"""What more modalities, tasks and steps cost and need: MultiModN, P-Fusion and the Transformer side by side.
+"""The seconds and the memory that more modalities cost: MultiModN, P-Fusion and the Transformer side by side.
 
     python -m benchmarks.growth                     # the cost from 2 to 32 modalities, about a minute
-    python -m benchmarks.growth --studies           # also state size and unequal lengths, some minutes
     python -m benchmarks.growth --modalities 2 4 8  # other numbers of modalities
 
 Cost: CPU time of one training epoch per member and item, and of one prediction per item, one thread, five members side
@@ -22,18 +21,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mmn.modeling.growth import World, make_world, state_sizes, unequal_lengths
-from mmn.modeling.settings import TrainingSettings
+from mmn.modeling.growth import ARCHITECTURES, GROWN, GROWN_WIDTH, World, make_world
 from mmn.modeling.train import Training
 from mmn.modeling.trained import one_thread
 
-ARCHITECTURES = ("multimodn", "p_fusion", "fusion_transformer")
-SETTINGS = TrainingSettings(batch_size=64, device="cpu", blocks=2, head_size=16, epochs=1)
-WIDTH = 16
-
 
 def world_of(num_modalities: int, num_items: int) -> World:
-    return make_world(num_items, num_modalities, width=WIDTH, num_folds=5)
+    return make_world(num_items, num_modalities, width=GROWN_WIDTH, num_folds=5)
 
 
 def cost(modalities: list[int], num_items: int, rounds: int) -> pd.DataFrame:
@@ -42,7 +36,7 @@ def cost(modalities: list[int], num_items: int, rounds: int) -> pd.DataFrame:
     for number in modalities:
         world = world_of(number, num_items)
         for name in ARCHITECTURES:
-            ready[number, name] = Training(world.cohort, world.embeddings, world.tasks, name, SETTINGS, None)
+            ready[number, name] = Training(world.cohort, world.embeddings, world.tasks, name, GROWN, None)
     trained: dict[tuple[int, str], list[float]] = {key: [] for key in ready}
     read: dict[tuple[int, str], list[float]] = {key: [] for key in ready}
     with one_thread():
@@ -50,7 +44,7 @@ def cost(modalities: list[int], num_items: int, rounds: int) -> pd.DataFrame:
             for key, training in ready.items():
                 everyone = np.ones(len(training.members), dtype=bool)
                 start = time.process_time()
-                training._epoch(everyone)
+                training.epoch(everyone)
                 middle = time.process_time()
                 training.trained.collect(training.inputs, training.train_rows, training.trained.model.read)
                 end = time.process_time()
@@ -79,11 +73,11 @@ def peak(number: int, name: str, num_items: int) -> float:
 
 def print_peak(number: int, name: str, num_items: int) -> None:
     world = world_of(number, num_items)
-    training = Training(world.cohort, world.embeddings, world.tasks, name, SETTINGS, None, None)
+    training = Training(world.cohort, world.embeddings, world.tasks, name, GROWN, None, None)
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = _status("VmRSS")
     with one_thread():
-        training._epoch(np.ones(len(training.members), dtype=bool))
+        training.epoch(np.ones(len(training.members), dtype=bool))
     print((_status("VmHWM") - before) / 1024)
 
 
@@ -98,7 +92,6 @@ def main() -> None:
     parser.add_argument("--modalities", type=int, nargs="+", default=[2, 4, 8, 16, 32])
     parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--studies", action="store_true", help="state size and unequal lengths as well")
     parser.add_argument("--peak", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.peak:
@@ -109,11 +102,6 @@ def main() -> None:
     table["train_x"] = table["train_us"] / table.groupby("model")["train_us"].transform("first")
     print(f"Cost as modalities grow, {given.items} items, five members; train_x: times that of the fewest modalities.")
     print(table.round({"train_us": 1, "read_us": 2, "peak_mib": 1, "train_x": 2}).to_string(index=False))
-    if given.studies:
-        print("\nState size (AUROC, mean over tasks and folds; ceiling: the best ranking there is).")
-        print(state_sizes().round(3).to_string(index=False))
-        print("\nSeries of 1 to 12 steps.")
-        print(unequal_lengths().round(3).to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Questions that the paper leaves open, put to worlds whose answer is known: how large a state must be, and what series
-of unequal length cost. Each gives a table; `benchmarks/growth.py` prints them, with the cost of more modalities beside.
+"""Questions that the paper leaves open, put to worlds whose answer is known: how large a state must be, what series of
+unequal length cost, and what more modalities cost. Each gives a table, the same one every time; `benchmarks/growth.py`
+measures the seconds that the last one takes on a machine.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import pandas as pd
 from mmn.data.cohort import Cohort
 from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
+from mmn.modeling.growth_settings import ARCHITECTURES
 from mmn.modeling.metrics import auroc, once
 from mmn.modeling.scores import estimate_with_interval
 from mmn.modeling.settings import TrainingSettings
-from mmn.modeling.train import train
+from mmn.modeling.train import Training, train
+from mmn.modeling.trained import one_thread
 
 NOISE = 0.5  # of a target, against a signal of variance 1
 STEP_NOISE = 2.0  # of one step of a series: one step tells little, many tell much
@@ -138,8 +141,8 @@ def state_sizes(
                         "num_tasks": num_tasks,
                         "state": state,
                         "auroc": mean,
-                        "low": low,
-                        "high": high,
+                        "low": max(low, 0.0),
+                        "high": min(high, 1.0),
                         "ceiling": float(best.mean()),
                         "parameters": trained.num_parameters,
                     }
@@ -148,7 +151,7 @@ def state_sizes(
 
 
 def unequal_lengths(
-    architectures: Sequence[str] = ("multimodn", "p_fusion", "fusion_transformer"),
+    architectures: Sequence[str] = ARCHITECTURES,
     num_steps: int = 12,
     parts: int = 3,
     settings: TrainingSettings = QUICK,
@@ -177,12 +180,65 @@ def unequal_lengths(
                         "shortest": int(above) + 1,
                         "longest": int(upto),
                         "auroc": mean,
-                        "low": low,
-                        "high": high,
+                        "low": max(low, 0.0),
+                        "high": min(high, 1.0),
                         "ceiling": float(best.mean()),
                     }
                 )
     return pd.DataFrame(rows)
+
+
+GROWN = TrainingSettings(batch_size=64, device="cpu", blocks=2, head_size=16, epochs=1)
+GROWN_WIDTH = 16
+
+
+def costs(
+    modalities: Sequence[int],
+    architectures: Sequence[str] = ARCHITECTURES,
+    num_items: int = 400,
+    settings: TrainingSettings = GROWN,
+) -> pd.DataFrame:
+    """What one training epoch of five members takes, by number of modalities of one width and architecture: counted,
+    not timed, so it is the same on every machine.
+
+    Columns `num_modalities`, `architecture`, `parameters` (of one member), `operations` (floating-point, of matrix
+    products, per item and member, forwards and backwards), `peak_bytes` (most that tensors take at once during an
+    epoch, beyond parameters, inputs and the optimiser's state).
+    """
+    rows: list[dict[str, Any]] = []
+    for number in modalities:
+        world = make_world(num_items, number, width=GROWN_WIDTH)
+        for architecture in architectures:
+            training = Training(world.cohort, world.embeddings, world.tasks, architecture, settings, None)
+            rows.append(
+                {
+                    "num_modalities": number,
+                    "architecture": architecture,
+                    "parameters": training.trained.num_parameters,
+                    "operations": _operations(training) / sum(len(part) for part in training.train_rows),
+                    "peak_bytes": _peak_bytes(training),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _operations(training: Training) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with one_thread(), FlopCounterMode(display=False) as counter:
+        training.epoch(np.ones(len(training.members), dtype=bool))
+    return int(counter.get_total_flops())
+
+
+def _peak_bytes(training: Training) -> int:
+    from torch.profiler import ProfilerActivity, profile
+
+    with one_thread(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
+        training.epoch(np.ones(len(training.members), dtype=bool))
+    assert watched.profiler is not None
+    events = [event for event in watched.profiler.kineto_results.events() if event.name() == "[memory]"]
+    taken = np.array([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    return int(taken.cumsum().max())
 
 
 def _by_fold(world: World, frame: pd.DataFrame, among: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:

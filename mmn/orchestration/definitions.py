@@ -138,9 +138,9 @@ def _result(workspace: Workspace, step: Step, outcome: Outcome, decision: Decisi
     metadata |= {name: _metadata(value) for name, value in outcome.summary.items()}
     metadata |= lineage_metadata(workspace, step, outcome.version)
     metadata["version"] = outcome.version
-    if outcome.picture is not None:
-        data = base64.b64encode(outcome.picture).decode()
-        metadata["picture"] = dg.MetadataValue.md(f"![picture](data:image/png;base64,{data})")
+    for shown, picture in outcome.pictures.items():
+        data = base64.b64encode(picture).decode()
+        metadata[f"picture: {shown}"] = dg.MetadataValue.md(f"![{shown}](data:image/png;base64,{data})")
     results = [_check_result(step, check) for check in outcome.checks]
     if decision is not None:
         metadata["promotion"] = f"{decision.verdict}: {decision.why}"

@@ -1,12 +1,13 @@
 """Small pictures for the Dagster UI: aggregates only, under 50 kB, the same bytes for the same numbers.
 
-Those of the experiments are the report's own drawings, one of each; the report has them all.
+Those of the experiments are the report's own drawings, of the single-task models; the report has the others too.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -49,86 +50,109 @@ def curve_picture(curve: dict[str, list[float]], xlabel: str, ylabel: str) -> by
     return _png(figure)
 
 
-def removal_picture(summary: pd.DataFrame) -> bytes | None:
-    """The first modality by rate, tested on items that lose it in the other class; by label where that was run."""
+def removal_pictures(summary: pd.DataFrame) -> dict[str, bytes]:
+    """Tested on items that lose the modality in the other class, by rate: a picture per modality and mechanism."""
     from mmn.orchestration.report import figures
     from mmn.orchestration.report.missingness_words import MECHANISMS, removal_name
     from mmn.orchestration.report.numbers import words
 
     flipped = summary[(summary["test"] == "flipped") & np.isfinite(summary["estimate"])]
-    if flipped.empty:
-        return None
-    modality = flipped["modality"].iloc[0]
-    mechanism = next(name for name in MECHANISMS if name in set(flipped["mechanism"]))
-    shown = flipped[(flipped["modality"] == modality) & (flipped["mechanism"] == mechanism)]
-    shown = pd.concat([summary[summary["rate"] == 0], shown]).rename(columns={"estimate": "value"})
-    shown["series"] = [removal_name(row.model, row.skip) for row in shown.itertuples()]
-    limits = (
-        max(0.0, min(0.45, float(shown["low"].min()) - 0.02)),
-        min(1.0, max(0.55, float(shown["high"].max()) + 0.02)),
-    )
-    xlabel = f"{words(modality)} removed in training ({words(mechanism)}), %; flipped in the test"
-    return figures.png(
-        figures.removal(shown, limits, figures.series_styles(list(dict.fromkeys(shown["series"]))), xlabel)
-    )
+    whole, drawn = summary[summary["rate"] == 0], {}
+    for modality, mechanism in product(dict.fromkeys(flipped["modality"]), MECHANISMS):
+        mine = flipped[(flipped["modality"] == modality) & (flipped["mechanism"] == mechanism)]
+        if mine.empty:
+            continue
+        shown = pd.concat([whole, mine]).rename(columns={"estimate": "value"})
+        shown["series"] = [removal_name(row.model, row.skip) for row in shown.itertuples()]
+        limits = (
+            max(0.0, min(0.45, float(shown["low"].min()) - 0.02)),
+            min(1.0, max(0.55, float(shown["high"].max()) + 0.02)),
+        )
+        styles = figures.series_styles(list(dict.fromkeys(shown["series"])))
+        title = f"{words(modality)} removed in training ({words(mechanism)})"
+        drawn[title] = figures.png(figures.removal(shown, limits, styles, f"{title}, %; flipped in the test"))
+    return drawn
 
 
-def contribution_picture(shapley: pd.DataFrame) -> bytes | None:
-    """Mean Shapley values of the single-task models: tasks by modalities."""
+def contribution_pictures(shapley: pd.DataFrame, imc: pd.DataFrame) -> dict[str, bytes]:
+    """Mean Shapley values and mean contributions alone (IMC) of the single-task models: tasks by modalities."""
+    wanted = {
+        "Shapley values": (shapley, "shapley", "abs_shapley", "Shapley value"),
+        "modalities alone (IMC)": (imc, "imc", "abs_imc", "contribution alone"),
+    }
+    found = {title: _contributions(*asked) for title, asked in wanted.items()}
+    return {title: picture for title, picture in found.items() if picture is not None}
+
+
+def _contributions(table: pd.DataFrame, value: str, size: str, name: str) -> bytes | None:
     from mmn.orchestration.report import figures
 
-    single = shapley[shapley["task_set"] == shapley["task"]]
-    mine = single if len(single) else shapley
-    mine = mine[np.isfinite(mine["shapley"])]
+    single = table[table["task_set"] == table["task"]]
+    mine = single if len(single) else table
+    mine = mine[np.isfinite(mine[value])]
     if mine.empty:
         return None
     values, sizes = (
         mine.pivot_table(index="task", columns="modality", values=column, aggfunc="mean", sort=False)
-        for column in ("shapley", "abs_shapley")
+        for column in (value, size)
     )
     limit = max(float(np.nanmax(np.abs(values.to_numpy()))), 1e-3)
-    return figures.png(
-        figures.change_map(values, sizes, limit, "Shapley value: lowers the prediction  ←  →  raises it")
-    )
+    return figures.png(figures.change_map(values, sizes, limit, f"{name}: lowers the prediction  ←  →  raises it"))
 
 
-def subsets_picture(subsets: pd.DataFrame) -> bytes | None:
-    """The first task's single-task models with every subset of their modalities."""
+def subsets_pictures(subsets: pd.DataFrame) -> dict[str, bytes]:
+    """The single-task models with every subset of their modalities, a picture per task."""
     from mmn.orchestration.report import figures
     from mmn.orchestration.report.numbers import model_name, words
     from mmn.orchestration.report.subsets import subset_drawing
 
+    drawn: dict[str, bytes] = {}
     if subsets.empty:
-        return None
-    mine = subsets[(subsets["task_set"] == subsets["task"]) & np.isfinite(subsets["estimate"])]
-    mine = mine[mine["task"] == mine["task"].iloc[0]] if len(mine) else mine
-    if mine.empty or int(mine["num_modalities"].max()) < 2:
-        return None
-    mine = mine.assign(series=[model_name(model) for model in mine["model"]])
-    drawn, _ = subset_drawing(mine, figures.series_styles(list(dict.fromkeys(mine["series"]))))
-    drawn.axes[-1].set_title(words(mine["task"].iloc[0]), fontsize=8.5, loc="left")
-    return figures.png(drawn)
+        return drawn
+    single = subsets[(subsets["task_set"] == subsets["task"]) & np.isfinite(subsets["estimate"])]
+    for task, of_task in single.groupby("task", sort=False):
+        if int(of_task["num_modalities"].max()) < 2:
+            continue
+        mine = of_task.assign(series=[model_name(model) for model in of_task["model"]])
+        figure, _ = subset_drawing(mine, figures.series_styles(list(dict.fromkeys(mine["series"]))))
+        drawn[words(str(task))] = figures.png(figure)
+    return drawn
 
 
-def reliability_picture(tables: Mapping[str, pd.DataFrame]) -> bytes | None:
-    """The first binary task's single-task models, as they predict. None where no task is binary."""
+def trust_pictures(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
+    """Of the single-task models as they predict: reliability and decision curves, a picture each per binary task."""
     from mmn.orchestration.report import figures
     from mmn.orchestration.report.numbers import model_name, words
-    from mmn.orchestration.report.trust_figures import reliability_drawing
+    from mmn.orchestration.report.trust_figures import decision_drawing, reliability_drawing
 
-    if "reliability" not in tables:
-        return None
-    table = tables["reliability"]
-    mine = table[
-        (table["task_set"] == table["task"]) & (table["recalibration"] == "none") & (table["group"] == "all items")
-    ]
-    if mine.empty:
-        return None
-    mine = mine[mine["task"] == mine["task"].iloc[0]]
-    lines = {model_name(str(model)): part for model, part in mine.groupby("model", sort=False)}
-    drawn = reliability_drawing(lines)
-    drawn.axes[0].set_title(words(mine["task"].iloc[0]), fontsize=8.5, loc="left")
-    return figures.png(drawn)
+    drawn = {}
+    for name, draw, known in (
+        ("reliability", reliability_drawing, "observed"),
+        ("decisions", decision_drawing, "net_benefit"),
+    ):
+        if name not in tables:
+            continue
+        table = tables[name]
+        mine = table[(table["task_set"] == table["task"]) & (table["recalibration"] == "none")]
+        if "group" in mine:
+            mine = mine[mine["group"] == "all items"]
+        for task, of_task in mine.groupby("task", sort=False):
+            if np.isfinite(of_task[known]).any():
+                lines = {model_name(str(model)): part for model, part in of_task.groupby("model", sort=False)}
+                drawn[f"{name}, {words(str(task))}"] = figures.png(draw(lines))
+    return drawn
+
+
+def open_pictures(tables: Mapping[str, pd.DataFrame]) -> dict[str, bytes]:
+    """Of the open questions: AUROC by state size, and what modalities cost."""
+    from mmn.orchestration.report import figures
+    from mmn.orchestration.report.open_questions import costs_drawing, state_drawing
+
+    return {
+        "state sizes": figures.png(state_drawing(tables["state_sizes"])),
+        "operations": figures.png(costs_drawing(tables["costs"], "operations")),
+        "memory": figures.png(costs_drawing(tables["costs"], "peak_bytes")),
+    }
 
 
 def heat_picture(names: list[str], distances: np.ndarray) -> bytes:

@@ -22,7 +22,7 @@ KINDS = {
     "features": {"embedding", "parquet"}, "autoencoder": {"embedding", "parquet"}, "model": {"model", "pytorch"},
     "scores": {"results", "parquet"}, "interpretability": {"results", "parquet"}, "missingness": {"results", "parquet"},
     "early": {"results", "parquet"}, "subsets": {"results", "parquet"},
-    "trust": {"results", "parquet"}, "report": {"html"},
+    "trust": {"results", "parquet"}, "open_questions": {"results", "parquet"}, "report": {"html"},
 }  # fmt: skip
 EMBEDDINGS = ("features", "autoencoder")
 # Of an embedding table (`mmn/data/embeddings.py`).

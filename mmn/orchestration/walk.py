@@ -63,13 +63,14 @@ class Job:
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """version: of the bytes written. inputs: path -> version of what was read. summary: counts for people to read.
-    picture: a small PNG, where one says more than words. checks: what was checked of the bytes, all that refuse passed.
+    pictures: small PNGs, by what they show, where one says more than words. checks: what was checked of the bytes, all
+        that refuse passed.
     """
 
     version: str
     inputs: dict[str, str]
     summary: dict[str, Any] = field(default_factory=dict)
-    picture: bytes | None = None
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
 
 
@@ -78,7 +79,7 @@ class Work:
     """What a work function returns."""
 
     summary: dict[str, Any]
-    picture: bytes | None = None
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Mapping[str, Active]) -> Outcome:
@@ -109,7 +110,7 @@ def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Ma
     step_done(workspace, step, inputs, version)
     shutil.rmtree(workspace.checkpoints / step.stage, ignore_errors=True)
     remember(workspace.checks, step.stage, version, checks)
-    return Outcome(version=version, inputs=inputs, summary=done.summary, picture=done.picture, checks=checks)
+    return Outcome(version=version, inputs=inputs, summary=done.summary, pictures=done.pictures, checks=checks)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ PARAMS = {
     "mimic_icu": FAST | {"missingness": {"epochs": 1, "rates": [0.0, 0.5]}},
     "edu": FAST | CODES | {"missingness": {"epochs": 1, "rates": [0.0, 0.5]}},
     "weather2k": FAST | CODES,
+    "open_questions": {"ask": True, "items": 60, "epochs": 1, "states": [1], "tasks": [1], "steps": 3, "grown": [2, 4]},
 }
 
 

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from mmn.orchestration.pictures import (
-    contribution_picture,
-    reliability_picture,
-    removal_picture,
-    subsets_picture,
+    contribution_pictures,
+    removal_pictures,
+    subsets_pictures,
+    trust_pictures,
 )
 
 MODELS = (("multimodn", "item"), ("multimodn", "batch"), ("p_fusion", "item"))
@@ -52,23 +52,40 @@ def reliability(group: str) -> dict[str, pd.DataFrame]:
     }
 
 
+def alone(table: pd.DataFrame) -> pd.DataFrame:
+    return table.rename(columns={"shapley": "imc", "abs_shapley": "abs_imc"})
+
+
+def decisions(value: float) -> dict[str, pd.DataFrame]:
+    table = pd.DataFrame({"threshold": [0.2, 0.5], "net_benefit": [value, value / 2], "treat_all": [0.1, -0.2]})
+    return {"decisions": table.assign(task="ill", task_set="ill", model="multimodn", recalibration="none")}
+
+
 @pytest.mark.parametrize(
-    ("draw", "known", "unknown"),
+    ("draw", "known", "unknown", "titles"),
     [
-        (removal_picture, removal_summary(0.8), removal_summary(np.nan)),
-        (contribution_picture, shapley(0.1), shapley(np.nan)),
-        (subsets_picture, subsets(0.8), subsets(np.nan)),
-        (reliability_picture, reliability("all items"), reliability("notes")),
+        (
+            removal_pictures, [removal_summary(0.8)], [removal_summary(np.nan)],
+            {"notes removed in training (mcar)", "notes removed in training (mnar label)"},
+        ),
+        (
+            contribution_pictures, [shapley(0.1), alone(shapley(0.2))], [shapley(np.nan), alone(shapley(np.nan))],
+            {"Shapley values", "modalities alone (IMC)"},
+        ),
+        (subsets_pictures, [subsets(0.8)], [subsets(np.nan)], {"ill"}),
+        (trust_pictures, [reliability("all items")], [reliability("notes")], {"reliability, ill"}),
+        (trust_pictures, [decisions(0.2)], [decisions(np.nan)], {"decisions, ill"}),
     ],
-)
-def test_an_experiments_asset_has_a_small_picture_the_same_every_time_and_none_where_nothing_is_known(
-    draw, known, unknown
+)  # fmt: skip
+def test_an_experiments_asset_has_small_pictures_the_same_every_time_and_none_where_nothing_is_known(
+    draw, known, unknown, titles
 ):
-    made = draw(known)
-    assert made is not None and made.startswith(b"\x89PNG") and 2_000 < len(made) < 50_000
-    assert draw(known) == made
-    assert draw(unknown) is None
+    made = draw(*known)
+    assert set(made) == titles
+    assert all(picture.startswith(b"\x89PNG") and 2_000 < len(picture) < 50_000 for picture in made.values())
+    assert draw(*known) == made
+    assert draw(*unknown) == {}
 
 
 def test_a_regression_has_no_picture_of_calibration():
-    assert reliability_picture({"subgroups": pd.DataFrame()}) is None
+    assert trust_pictures({"subgroups": pd.DataFrame()}) == {}

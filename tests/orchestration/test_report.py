@@ -443,13 +443,14 @@ def test_a_data_set_with_no_score_and_empty_tables_still_gets_its_page(tmp_path:
     out, work = made.report()
     page = (out / "index.html").read_text(encoding="utf-8")
     assert "No model has a score yet" in page and "No task of this data set has a score." in page
-    assert "no fold gave an AUROC" in page and work.picture is None
+    assert "no fold gave an AUROC" in page and not work.pictures
 
 
 def test_the_summary_is_small_and_the_picture_under_50_kb(world: tuple[Path, Work]) -> None:
     _, work = world
     assert work.summary["losing to a floor"] == 7 and work.summary["scores"] == 18
-    assert work.picture is not None and work.picture.startswith(b"\x89PNG") and len(work.picture) < 50_000
+    (picture,) = work.pictures.values()
+    assert picture.startswith(b"\x89PNG") and len(picture) < 50_000
 
 
 def test_the_corrected_interval_matches_one_worked_by_hand() -> None:

@@ -56,4 +56,4 @@ def write_featurized(job: Job, made: Featurized, items, identity: dict[str, Any]
     }
     summary |= {key: value for key, value in made.card.items() if isinstance(value, str | int | float)}
     summary |= {f"left out: {reason}": n for reason, n in sorted(made.card.get("quarantined", {}).items())}
-    return Work(summary=summary, picture=embedding_picture(embeddings))
+    return Work(summary=summary, pictures={"the embedding": embedding_picture(embeddings)})

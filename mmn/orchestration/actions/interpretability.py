@@ -14,7 +14,7 @@ from mmn.modeling.interpret import (
 from mmn.modeling.shapley import agreement, contributions, shapley_table, stability
 from mmn.modeling.storage import read_model
 from mmn.orchestration.actions.results_card import read_inputs, write_results
-from mmn.orchestration.pictures import contribution_picture
+from mmn.orchestration.pictures import contribution_pictures
 from mmn.orchestration.settings import interpretability_settings
 from mmn.orchestration.walk import Job, Work
 
@@ -53,5 +53,5 @@ def run(job: Job) -> Work:
             "cumulative": len(tables["cp"]),
             "single items": why,
         },
-        picture=contribution_picture(tables["shapley"]),
+        pictures=contribution_pictures(tables["shapley"], tables["imc"]),
     )

@@ -9,7 +9,7 @@ from mmn.modeling.missingness import missingness_experiment
 from mmn.modeling.missingness_plan import driver_of
 from mmn.modeling.missingness_tables import differences_of, fold_ratio, summarise
 from mmn.orchestration.actions.results_card import read_inputs, write_results
-from mmn.orchestration.pictures import removal_picture
+from mmn.orchestration.pictures import removal_pictures
 from mmn.orchestration.settings import missingness_settings, missingness_training
 from mmn.orchestration.walk import Job, Work
 
@@ -59,4 +59,4 @@ def run(job: Job) -> Work:
         told["at chance before anything is removed"] = ", ".join(
             f"{row.model} {row.skip}" for row in at_chance.itertuples()
         )
-    return Work(summary=told, picture=removal_picture(summary))
+    return Work(summary=told, pictures=removal_pictures(summary))

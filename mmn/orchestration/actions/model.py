@@ -38,4 +38,4 @@ def run(job: Job) -> Work:
     for number, note in enumerate(trained.notes):
         summary[f"note {number + 1}"] = note
     picture = curve_picture({"training loss": list(history["train_loss"])}, "epoch", "mean over members")
-    return Work(summary=summary, picture=picture)
+    return Work(summary=summary, pictures={"training loss": picture})

@@ -42,7 +42,7 @@ def run(job: Job) -> Work:
         "answers": [f"{sentence.lead} {sentence.text}".strip() for sentence in page.answers],
         "kilobytes": round(len(page.html) / 1024),
     }
-    return Work(summary=summary, picture=page.picture or None)
+    return Work(summary=summary, pictures={"scores beside floors": page.picture} if page.picture else {})
 
 
 def _why_unmeasured(job: Job, name: str) -> str:

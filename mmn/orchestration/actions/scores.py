@@ -58,12 +58,12 @@ def run(job: Job) -> Work:
         f"{row.task} / {row.task_set} / {row.model}": round(float(row.estimate), 4) for row in shown.itertuples()
     }
     binary = shown[shown["metric"] == "auroc"]
-    picture = None
+    pictures = {}
     if len(binary):
         labels = [f"{row.task} {row.model}" + ("*" if row.task_set != row.task else "") for row in binary.itertuples()]
-        picture = scores_picture(labels, list(binary["estimate"]), list(binary["low"]), list(binary["high"]))
+        pictures["AUROC"] = scores_picture(labels, list(binary["estimate"]), list(binary["low"]), list(binary["high"]))
     beaten = sum(standing(row) == "beats" for row in shown.itertuples())
-    return Work(summary={"models": len(shown), "clearly beat their best floor": beaten, **summary}, picture=picture)
+    return Work(summary={"models": len(shown), "clearly beat their best floor": beaten, **summary}, pictures=pictures)
 
 
 def _differs(job: Job, cohort: Cohort) -> list[str]:

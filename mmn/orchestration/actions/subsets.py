@@ -16,7 +16,7 @@ from mmn.modeling.train import train
 from mmn.modeling.trained import Trained
 from mmn.modeling.xgboost_storage import read_xgboost
 from mmn.orchestration.actions.results_card import read_inputs, write_results
-from mmn.orchestration.pictures import subsets_picture
+from mmn.orchestration.pictures import subsets_pictures
 from mmn.orchestration.settings import subsets_settings
 from mmn.orchestration.walk import Job, Work
 
@@ -75,7 +75,9 @@ def run(job: Job) -> Work:
         f"{row.task} / {row.task_set} / {row.variant}: {row.metric} in another order": f"{row.difference:+.4f}"
         for row in (tables["order_sensitivity"].itertuples() if sensitivity else ())
     }
-    return Work(summary={"models": len(models), "subsets": len(by_subset), **worst}, picture=subsets_picture(by_subset))
+    return Work(
+        summary={"models": len(models), "subsets": len(by_subset), **worst}, pictures=subsets_pictures(by_subset)
+    )
 
 
 def _joined(tables: list[pd.DataFrame]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from mmn.modeling.pooled import validation_predictions
 from mmn.modeling.storage import read_model
 from mmn.modeling.trust import look_at_trust
 from mmn.orchestration.actions.results_card import read_inputs, write_results
-from mmn.orchestration.pictures import reliability_picture
+from mmn.orchestration.pictures import trust_pictures
 from mmn.orchestration.walk import Job, Work
 
 
@@ -44,7 +44,7 @@ def run(job: Job) -> Work:
     if "subgroups" in tables:
         groups = tables["subgroups"].drop_duplicates(["task", "task_set", "model", "attribute", "group"])
         summary["groups withheld, or another with them"] = int(groups["withheld"].sum())
-    return Work(summary=summary, picture=reliability_picture(tables))
+    return Work(summary=summary, pictures=trust_pictures(tables))
 
 
 def _read(job: Job, key: str, model: str):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -167,13 +168,40 @@ def distance_map(values: pd.DataFrame, measured: pd.DataFrame) -> Any:
 def front(rows: pd.DataFrame, marks: dict[str, str]) -> Any:
     """Mean skill against the number of parameters, a marker per kind of plan."""
     figure, axes = _axes(3.2)
-    colours = dict(zip(marks, (GREY, BLUE, GREEN, VERMILLION, PURPLE), strict=True))
+    colours = dict(zip(marks, cycle((GREY, BLUE, GREEN, VERMILLION, PURPLE, ORANGE, SKY)), strict=False))
     for kind, part in rows.groupby("kind", sort=False):
         axes.plot(
             part["num_parameters"], part["mean_skill"], marks[str(kind)], color=colours[str(kind)], ms=6, label=kind
         )
     axes.set(xlabel="parameters of one member", ylabel="mean skill", xscale="log")
     axes.grid(color="#E5E5E5", lw=0.6)
+    axes.set_axisbelow(True)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
+    return figure
+
+
+def lines(
+    curves: pd.DataFrame, xlabel: str, ylabel: str, ceiling: float | None = None, logarithmic: bool = False
+) -> Any:
+    """`value` against `x`, one line per `series`, with its interval where there is one (`low`, `high`). x is shown on a
+    scale of doublings; logarithmic: so are the values. ceiling: the best value there is."""
+    figure, axes = _axes(3.2)
+    names = list(dict.fromkeys(curves["series"]))
+    for name, style in series_styles(names).items():
+        mine = curves[curves["series"] == name].sort_values("x")
+        reach = None
+        if "low" in mine:
+            reach = np.nan_to_num(np.abs(mine[["low", "high"]].to_numpy() - mine[["value"]].to_numpy()).T)
+        axes.errorbar(mine["x"], mine["value"], yerr=reach, label=name, **style, ms=5, lw=1.6, elinewidth=1, capsize=2)
+    if ceiling is not None:
+        axes.axhline(ceiling, color=INK, lw=1.0, linestyle=(0, (4, 3)), zorder=0, label="the best there is")
+    axes.set_xscale("log", base=2)
+    if logarithmic:
+        axes.set_yscale("log")
+    axes.set_xticks(sorted(set(curves["x"])), [f"{x:g}" for x in sorted(set(curves["x"]))])
+    axes.minorticks_off()
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.grid(axis="y", color="#E5E5E5", lw=0.6)
     axes.set_axisbelow(True)
     figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8)
     return figure

@@ -14,7 +14,7 @@ import pandas as pd
 from mmn.data.files import read_json
 from mmn.orchestration.report import tables
 from mmn.orchestration.report.comparisons import compared_csv, compared_view
-from mmn.orchestration.report.early import early_csv, early_table
+from mmn.orchestration.report.early import early_csv, early_table, step_csv, step_tables
 from mmn.orchestration.report.highmmt import joined_csvs, joined_view, read_joined
 from mmn.orchestration.report.interpretability import inside_csvs, inside_view
 from mmn.orchestration.report.lineage import Artifact, lineage_table, settings, trace
@@ -33,6 +33,7 @@ from mmn.orchestration.report.numbers import (
     small_cell,
     words,
 )  # fmt: skip
+from mmn.orchestration.report.open_questions import opened_csvs, opened_view, read_opened
 from mmn.orchestration.report.panels import overview_png, score_figure, score_figure_csv
 from mmn.orchestration.report.results import Results
 from mmn.orchestration.report.sentences import Sentence, answers, comparison_table, comparisons
@@ -85,8 +86,8 @@ def build_page(
 
     artifacts = trace(inputs, path)
     columns = tables.columns_of(results)
-    joined = read_joined(path, steps)
-    frames = _frames(results, columns, artifacts) | joined_csvs(joined)
+    joined, opened = read_joined(path, steps), read_opened(path, steps)
+    frames = _frames(results, columns, artifacts) | joined_csvs(joined) | opened_csvs(opened)
     with matplotlib.style.context("default", after_reset=True):
         views = [
             _dataset_view(result, columns, artifacts, steps, path, (unmeasured or {}).get(result.name, ""))
@@ -94,7 +95,7 @@ def build_page(
         ]
         scores = score_figure(results)
         picture = overview_png(results)
-        joined_shown = joined_view(joined)
+        joined_shown, opened_shown = joined_view(joined), opened_view(opened)
     csv = {
         name: frame.to_csv(index=False, lineterminator="\n", float_format="%.6g").encode()
         for name, frame in frames.items()
@@ -111,6 +112,7 @@ def build_page(
         banners=_banners(results),
         datasets=views,
         joined=joined_shown,
+        opened=opened_shown,
         columns=columns,
         artifacts=[_artifact_view(artifact, artifacts, carded) for artifact in artifacts.values()],
         downloads={name: "data:text/csv;base64," + base64.b64encode(data).decode() for name, data in csv.items()},
@@ -137,6 +139,8 @@ def _frames(results: list[Results], columns: list[str], artifacts: Mapping[str, 
         frames |= trust_csvs(result)
         if result.early is not None and len(result.early):
             frames[f"early-{result.name}"] = early_csv(result)
+        if result.step_by_step is not None and len(result.step_by_step):
+            frames[f"steps-{result.name}"] = step_csv(result)
     return frames | {
         "presence": tables.presence_csv(results),
         "counts": tables.counts_csv(results),
@@ -202,6 +206,7 @@ def _dataset_view(
         "compared": compared_view(result),
         "trust": trust_view(result),
         "early": early_table(result),
+        "steps": step_tables(result),
         "binarised": _binarised(result),
         "unmeasured": unmeasured,
         **inside_view(result),

@@ -2,6 +2,7 @@
 
 from mmn.orchestration.report.comparisons import COMPARED
 from mmn.orchestration.report.highmmt import JOINED
+from mmn.orchestration.report.open_questions import OPEN
 from mmn.orchestration.report.trust import TRUST
 
 TEMPLATE = """\
@@ -92,6 +93,7 @@ each score beside the best score that needs no model.</p>
 {% if datasets | selectattr("compared") | list %}<li><a href="#compared">One model against another</a></li>{% endif %}
 {% if datasets | selectattr("trust") | list %}<li><a href="#trust">May a score be relied on?</a></li>{% endif %}
 {% if joined %}<li><a href="#joined">Several data sets in one model</a></li>{% endif %}
+{% if opened %}<li><a href="#opened">What the paper leaves open</a></li>{% endif %}
 <li><a href="#absence">Missing on purpose</a></li>{% if datasets | selectattr("subset_csvs") | list %}
 <li><a href="#less">With less</a></li>
 {% endif %}
@@ -227,6 +229,7 @@ scope="col">Interval over folds</th></tr></thead>
 {# compared #}
 {# trust #}
 {# joined #}
+{# opened #}
 <section aria-labelledby="absence">
 <h2 id="absence">Missing on purpose</h2>
 <p>Data is often missing for a reason: a test is not ordered because the patient looks well. A model can learn that
@@ -272,6 +275,20 @@ class="num">{{ cell.value }}{{ "†" if cell.beats is false }}{% if cell.interva
 {% endfor %}
 </tbody>
 </table></div>
+{% for table in dataset.steps %}
+<div class="scroll"><table>
+<caption><b>{{ dataset.title }}</b>, {{ table.task }}, asked after every step{% if loop.first %}: {{
+csv("steps-" ~ dataset.name) }}{% endif %}</caption>
+<thead><tr><th scope="col">Metric</th><th scope="col">After step</th>{% for step in table.steps %}<th
+scope="col">{{ step }}</th>{% endfor %}</tr></thead>
+<tbody>
+{% for row in table.rows %}
+<tr><td>{{ row.metric }}</td><td>{{ row.who }}</td>{% for cell in row.cells %}<td class="num">{{ cell }}</td>{% endfor
+%}</tr>
+{% endfor %}
+</tbody>
+</table></div>
+{% endfor %}
 {% if loop.last %}</section>{% endif %}
 {% endfor %}
 
@@ -488,5 +505,5 @@ is.</footer>
 </html>
 """
 # Sections whose words stand beside their numbers.
-for place, section in (("compared", COMPARED), ("trust", TRUST), ("joined", JOINED)):
+for place, section in (("compared", COMPARED), ("trust", TRUST), ("joined", JOINED), ("opened", OPEN)):
     TEMPLATE = TEMPLATE.replace("{# " + place + " #}\n", section)
