@@ -62,7 +62,7 @@ class Shape:
     dropout: float
     architecture: str
     published: str
-    members: int
+    members: int = 5
 
 
 SHAPES = {

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,6 +31,11 @@ class Model(nn.Module, ABC):
     """How many numbers reading an item holds at a time, where that is more than its inputs."""
     dropout_chances: np.ndarray | None = None
     """(dropout_width,): the chance of each, where they differ; None = `TrainingSettings.dropout` for all."""
+
+    def told(self) -> dict[str, Any]:
+        """What only a model of its kind has to say of itself: into its card. `mode`, where paper and published code
+        differ, stands in the footer of the weights too."""
+        return {}
 
     @abstractmethod
     def accumulate_gradients(
@@ -59,7 +64,8 @@ class Architecture:
 
     multitask: whether one model may have several tasks. fill_absent: what an absent modality's input holds: 0 after
     scaling where it is never read, the training mean where it is.
-    build(modalities, tasks, num_steps, settings, rngs): one generator per member.
+    build(modalities, tasks, num_steps, settings, rngs): one generator per member. build_as_told: from a card, what
+    builds that model again, where `build` alone does not.
     """
 
     name: str
@@ -69,6 +75,7 @@ class Architecture:
     build: Callable[
         [tuple[ModalityShape, ...], tuple[Task, ...], int, TrainingSettings, Sequence[np.random.Generator]], Model
     ]
+    build_as_told: Callable[[Mapping[str, Any]], Callable[..., Model]] | None = None
 
 
 def outputs_of(task: Task) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,6 @@ from mmn.data.errors import ContractError
 from mmn.data.files import read_json, write_bytes, write_json, write_parquet
 from mmn.modeling import MODELS, load_model
 from mmn.modeling.batch import ModalityShape
-from mmn.modeling.highmmt.network import HighMMT
-from mmn.modeling.highmmt.serialise import Declared
 from mmn.modeling.inputs import Member, Scaling
 from mmn.modeling.modularity import modularity
 from mmn.modeling.multimodn import MultiModN
@@ -74,9 +71,7 @@ def read_model(folder: Path) -> Trained:
         ModalityShape(name=m["name"], width=m["width"], num_steps=m["num_steps"]) for m in card["modalities"]
     )
     members = tuple(Member(fold=m["fold"], seed=m["seed"], label=m["label"]) for m in card["members"])
-    build = architecture.build
-    if "declared" in card:
-        build = partial(HighMMT, declared=[Declared.of_card(one) for one in card["declared"]])
+    build = architecture.build if architecture.build_as_told is None else architecture.build_as_told(card)
     model = build(shapes, tasks, card["num_steps"], settings, [m.rng("initial values") for m in members])
     model.to(getattr(torch, settings.dtype))
     weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
@@ -120,15 +115,9 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise ContractError(f"{path}: not a whole safetensors file ({error}). Make the model again.") from error
 
 
-def _told_of(trained: Trained) -> tuple[Declared, ...]:
-    """All modalities that a HighMMT is told of, where it shares its parts with models of others."""
-    model = trained.model
-    return model.serialiser.declared if isinstance(model, HighMMT) and model.shares else ()
-
-
 def _mode(trained: Trained) -> dict[str, str]:
-    """Whether a HighMMT follows its paper or its published code."""
-    return {"mode": trained.settings.mode} if isinstance(trained.model, HighMMT) else {}
+    """Whether the model follows its paper or its published code, where the two differ."""
+    return {name: value for name, value in trained.model.told().items() if name == "mode"}
 
 
 def _modularity(trained: Trained) -> dict[str, Any]:
@@ -159,9 +148,8 @@ def _card(trained: Trained, featurizers: Mapping[str, Any]) -> dict[str, Any]:
             for m, counts in zip(trained.members, trained.counts, strict=True)
         ],
         "metrics": trained.metrics,
-        **_mode(trained),
         **({"modularity": _modularity(trained)} if isinstance(trained.model, MultiModN) else {}),
-        **({"declared": [one.to_card() for one in told]} if (told := _told_of(trained)) else {}),
+        **trained.model.told(),
         "notes": list(trained.notes),
         "published_behaviour": [
             f"{name}={value}"

@@ -17,9 +17,10 @@ K members, B items, T steps, t tokens of width E, L latents of width d, n modali
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import permutations
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -110,7 +111,7 @@ class HighMMT(ReadOnce):
         self.modalities, self.tasks, self.loss = modalities, tasks, settings.loss
         self.task_weights, self.absent = dict(settings.task_weights), settings.pairs_of_absent
         self.names = [shape.name for shape in modalities]
-        self.without = settings.without
+        self.without, self.mode = settings.without, settings.mode
         own = tuple(declare(shape, settings.tokens.get(shape.name)) for shape in modalities)
         self.serialiser = Serialiser(declared=tuple(declared or own), marked=settings.without != "marks")
         self.numbers_per_item = max(one.num_tokens for one in own) * self.serialiser.width
@@ -128,6 +129,11 @@ class HighMMT(ReadOnce):
         features = self._num_features(settings)
         self.heads = nn.ModuleDict({task.name: Head(features, outputs_of(task), rngs, not published) for task in tasks})
         self.read_steps = sorted({task.read_step for task in tasks})
+
+    def told(self) -> dict[str, Any]:
+        """declared: all modalities that it is told of, where it shares its parts with models of others."""
+        declared = [one.to_card() for one in self.serialiser.declared]
+        return {"mode": self.mode, **({"declared": declared} if self.shares else {})}
 
     def forward(self, batch: Batch, keep_KBW: Tensor | None = None) -> dict[str, Tensor]:
         """task -> (K, B, outputs). Nothing is dropped out, as published."""
@@ -247,4 +253,10 @@ def _groups(given: Mapping[str, int], names: Sequence[str], where: str) -> dict[
     return {name: order.index(group) for name, group in groups.items()}
 
 
-HIGHMMT = Architecture(name="highmmt", title="HighMMT", multitask=True, fill_absent="zero", build=HighMMT)
+def _as_told(card: Mapping[str, Any]) -> Callable[..., HighMMT]:
+    return partial(HighMMT, declared=[Declared.of_card(one) for one in card.get("declared", ())] or None)
+
+
+HIGHMMT = Architecture(
+    name="highmmt", title="HighMMT", multitask=True, fill_absent="zero", build=HighMMT, build_as_told=_as_told
+)
