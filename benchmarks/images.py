@@ -69,9 +69,7 @@ def random_weights(file: Path) -> Path:
     torch.manual_seed(0)
     network = densenet121(num_classes=18)
     network.features.conv0 = torch.nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-    threshold = torch.full((18,), 0.1)
-    threshold[list(IMAGE_WEIGHTS["densenet121-res224-chex"].untrained or ())] = torch.nan
-    save_file({**network.state_dict(), "op_threshs": threshold}, file)
+    save_file({**network.state_dict(), "op_threshs": torch.tensor(IMAGE_WEIGHTS[NETWORK].thresholds)}, file)
     return file
 
 
@@ -103,7 +101,7 @@ def naive_network(file: Path, device: torch.device) -> tuple[Callable[[Path], to
 def compare(num: int, rounds: int, size: tuple[int, int], wanted: Device, folder: Path) -> dict[str, Any]:
     files = make_pictures(folder, num, *size)
     weights = random_weights(folder / "random.safetensors")
-    params = ImageParams(weights=NETWORK, weights_path=str(weights))
+    params = ImageParams(weights=NETWORK, weights_path=str(weights), image_size=SIDE)
     resolved = resolve_image(params.weights, params.weights_path)
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -22,7 +22,7 @@ from mmn.data.errors import ContractError
 from mmn.data.evidence import ImageEvidence
 from mmn.data.pictures import MOST_PIXELS, SMALLEST_SIDE, large_pictures_allowed
 from mmn.featurizers.featurizer import Featurized, Featurizer, Progress
-from mmn.featurizers.image_networks import FINDINGS, load_findings, load_network
+from mmn.featurizers.image_networks import FINDINGS, load_findings, load_network, unknown_origin
 from mmn.featurizers.image_precision import compare_with_float32
 from mmn.featurizers.image_reading import Mode, read_grey
 from mmn.featurizers.image_stream import PictureStream
@@ -102,6 +102,7 @@ def embed_images(
         features, names = findings.probabilities(features)[:, told], tuple(np.asarray(FINDINGS)[told])
     weight = rows["weight"].to_numpy(dtype=np.float64)
     values, present = _mean_by_item(features, code, position, weight, sound, len(items), params.mode)
+    warning = resolved.weights.has_seen or unknown_origin(resolved)
     lost = rows.loc[~sound[code], ["item", "source"]].astype(str).assign(reason=reasons[code[~sound[code]]])
     quarantined = Counter(evidence.quarantined) + Counter(lost["reason"].tolist())
     return Featurized(
@@ -119,7 +120,7 @@ def embed_images(
             "quarantined": dict(sorted(quarantined.items())),
             **({"reading": list(evidence.notes)} if evidence.notes else {}),
             **({"bfloat16 against float32": precision} if precision else {}),
-            **({"warning": resolved.weights.has_seen} if resolved.weights.has_seen else {}),
+            **({"warning": warning} if warning else {}),
         },
     )
 

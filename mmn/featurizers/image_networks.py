@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmn.featurizers.weights import Precision, Resolved, WeightsError, load_state
+from mmn.featurizers.weights import IMAGE_WEIGHTS, Precision, Resolved, WeightsError, load_state
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ def load_network(resolved: Resolved, image_size: int, dtype: Precision, device: 
     precision = getattr(torch, dtype)
     state = load_state(resolved)
     features, scale = _NETWORKS[resolved.weights.network](state, image_size, str(resolved.file))
-    _check_untrained(resolved, state)
+    _check_thresholds(resolved, state)
     features = features.eval().to(device=device, dtype=precision, memory_format=torch.channels_last)
     turn: Any = threading.Lock() if device.type == "cuda" else nullcontext()
 
@@ -86,29 +86,42 @@ def load_findings(resolved: Resolved) -> Findings:
             f"{resolved.file}: has no last layer with {len(FINDINGS)} findings and their operating points "
             f"(`{THRESHOLDS}`). Save the state_dict of torchxrayvision's network made with weights=...; it holds both."
         )
-    _check_untrained(resolved, state)
+    _check_thresholds(resolved, state)
     weight, bias, threshold = (part.numpy() for part in parts if part is not None)
     return Findings(weight=weight, bias=bias, threshold=threshold)
 
 
-def _check_untrained(resolved: Resolved, state: dict[str, Any]) -> None:
-    """Raises WeightsError where the findings that were never trained (threshold NaN) are not those of these weights.
+def unknown_origin(resolved: Resolved) -> str:
+    """What is to be said of a file that could be another network of the same shape; "" where that is ruled out."""
+    if resolved.weights.thresholds is None or THRESHOLDS in load_state(resolved):
+        return ""
+    return (
+        "Not known to be the weights of that name: the file has no operating points, by which torchxrayvision's "
+        "networks are told apart, and some of these have seen MIMIC-CXR."
+    )
 
-    torchxrayvision's networks have the same tensors, whatever they were trained on; this tells some of them apart.
+
+def _check_thresholds(resolved: Resolved, state: dict[str, Any]) -> None:
+    """Raises WeightsError where the operating points are another network's.
+
+    torchxrayvision's networks have the same tensors, whatever they were trained on; this tells them apart.
     """
-    known, threshold = resolved.weights.untrained, state.get(THRESHOLDS)
-    if known is None or threshold is None:
+    known, found = resolved.weights.thresholds, state.get(THRESHOLDS)
+    if known is None or found is None or _same(found, known):
         return
-    found = tuple(np.flatnonzero(np.isnan(threshold.float().numpy())).tolist())
-    if found != known:
-        raise WeightsError(
-            f"{resolved.file}: findings without an operating point: {_named(found)}; of '{resolved.weights.name}' "
-            f"these are {_named(known)}. The file holds other weights: give the right file, or name those it holds."
-        )
+    others = [
+        weights.name for weights in IMAGE_WEIGHTS.values() if weights.thresholds and _same(found, weights.thresholds)
+    ]
+    raise WeightsError(
+        f"{resolved.file}: its operating points are not those of '{resolved.weights.name}'"
+        + (f" but of '{others[0]}'" if others else "")
+        + ". The file holds other weights: give the right file, or name those it holds."
+    )
 
 
-def _named(places: tuple[int, ...]) -> str:
-    return ", ".join(FINDINGS[place] if place < len(FINDINGS) else str(place) for place in places) or "none"
+def _same(found: torch.Tensor, known: tuple[float, ...]) -> bool:
+    values = found.float().numpy()
+    return values.shape == (len(known),) and np.allclose(values, known, rtol=1e-5, atol=0, equal_nan=True)
 
 
 def _efficientnet_lite0(state: dict[str, Any], size: int, file: str) -> tuple[Any, Callable[[Any], Any]]:

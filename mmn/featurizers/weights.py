@@ -24,6 +24,11 @@ Precision = Literal["float32", "bfloat16"]
 
 BIO_CLINICALBERT = "emilyalsentzer/Bio_ClinicalBERT"
 BIO_CLINICALBERT_REVISION = "d5892b39a4adaed74b92212a44081509db72f87b"
+# As their publishers call them -> our name.
+_USUAL_NAMES = {
+    BIO_CLINICALBERT: "bio_clinicalbert",
+    "sentence-transformers/all-MiniLM-L6-v2": "minilm",
+}
 
 
 class WeightsError(MmnError):
@@ -57,7 +62,8 @@ class TextWeights:
 @dataclass(frozen=True, kw_only=True)
 class ImageWeights:
     """An image encoder. network: its architecture; width: of its pooled features. scaling: how grey levels 0..255 are
-    given to the network. untrained: places of the findings that it never learnt, None where not known here."""
+    given to the network. thresholds: the operating points of its findings, NaN for those that it never learnt, None
+    where not known here; they tell networks of one shape apart."""
 
     name: str
     network: Literal["efficientnet-lite0", "densenet121-xrv", "resnet18"]
@@ -66,7 +72,7 @@ class ImageWeights:
     scaling: str
     sha256: str | None = None
     has_seen: str = ""
-    untrained: tuple[int, ...] | None = None
+    thresholds: tuple[float, ...] | None = None
 
 
 TEXT_WEIGHTS = {
@@ -95,9 +101,30 @@ TEXT_WEIGHTS = {
 }
 
 
-def _torchxrayvision(
-    trained_on: str, terms: str, has_seen: str = "", untrained: tuple[int, ...] | None = None
-) -> ImageWeights:
+_NONE = float("nan")
+# torchxrayvision 1.5.7, models.py, `model_urls`: the operating points, in the order of `image_networks.FINDINGS`.
+_THRESHOLDS = {
+    "chex": (
+        0.1988969, 0.05710573, _NONE, 0.0531293, 0.1435217, _NONE, _NONE, 0.27212676, 0.07749717, _NONE, 0.19712369,
+        _NONE, _NONE, _NONE, 0.09932402, 0.09273402, 0.3270967, 0.10888247,
+    ),
+    "all": (
+        0.07422872, 0.038290843, 0.09814756, 0.0098118475, 0.023601074, 0.0022490358, 0.010060724, 0.103246614,
+        0.056810737, 0.026791653, 0.050318155, 0.023985857, 0.01939503, 0.042889766, 0.053369623, 0.035975814,
+        0.20204692, 0.05015312,
+    ),
+    "mimic_ch": (
+        0.09121389, 0.010573786, _NONE, 0.005023008, 0.003698257, _NONE, _NONE, 0.08001232, 0.037242252, _NONE,
+        0.05006329, _NONE, _NONE, _NONE, 0.019866971, 0.03823637, 0.11303808, 0.0069147074,
+    ),
+    "mimic_nb": (
+        0.08558747, 0.011884617, _NONE, 0.0040595434, 0.010733786, _NONE, _NONE, 0.118761964, 0.022924708, _NONE,
+        0.06358637, _NONE, _NONE, _NONE, 0.022143636, 0.017476924, 0.1258702, 0.014020768,
+    ),
+}  # fmt: skip
+
+
+def _torchxrayvision(trained_on: str, terms: str, has_seen: str = "") -> ImageWeights:
     return ImageWeights(
         name=f"densenet121-res224-{trained_on}",
         network="densenet121-xrv",
@@ -105,7 +132,7 @@ def _torchxrayvision(
         width=1024,
         scaling="(2 x / 255 - 1) * 1024",
         has_seen=has_seen,
-        untrained=untrained,
+        thresholds=_THRESHOLDS[trained_on],
     )
 
 
@@ -121,9 +148,7 @@ IMAGE_WEIGHTS = {
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         ),
         # HAIM's encoder.
-        _torchxrayvision(
-            "chex", "CheXpert, under Stanford's research use agreement", untrained=(2, 5, 6, 9, 11, 12, 13)
-        ),
+        _torchxrayvision("chex", "CheXpert, under Stanford's research use agreement"),
         _torchxrayvision(
             "all",
             "NIH, PadChest, CheXpert, MIMIC-CXR, Google, OpenI and RSNA, each under its own terms",
@@ -184,8 +209,10 @@ class Resolved:
 
 
 def resolve_text(name: str, path: str = "", allow_download: bool = False) -> Resolved:
-    """name: a key of TEXT_WEIGHTS, or a local folder in the hub's layout. path: where the named weights lie, if not in
-    their package or the hub's cache. Raises WeightsError, saying what to install or which path to give."""
+    """name: a key of TEXT_WEIGHTS, the publisher's name of one, or a local folder in the hub's layout. path: where the
+    named weights lie, if not in their package or the hub's cache. Raises WeightsError, saying what to install or which
+    path to give."""
+    name = _USUAL_NAMES.get(name, name)
     weights = TEXT_WEIGHTS.get(name)
     if weights is None:
         folder = Path(name).expanduser()

@@ -30,6 +30,7 @@ from mmn.data.haim.reader import UnsoundRow, read_blocks, read_header
 from mmn.data.mimic import MIMIC
 from mmn.data.mimic.haim_columns import export_haim
 from mmn.data.mimic.params import CxrParams, IcuParams
+from tests.data.mimic_worlds import tiny_world
 
 SMALL = ("demographics", "xray_findings")
 SECRET = "ZZ-a-patients-value"
@@ -566,8 +567,7 @@ def test_mimics_own_settings_are_refused_under_the_name_that_params_yaml_has_for
 
 
 def test_a_missing_label_or_split_file_is_named_with_the_way_on(tmp_path):
-    world = tmp_path / "world"
-    MIMIC.generate(world, "tiny", 1)
+    world = tiny_world(tmp_path / "world", 1)
     away = {name: next(world.rglob(f"mimic-cxr-*-{name}.csv.gz")) for name in ("chexpert", "split")}
     for file in away.values():
         file.rename(file.with_name("away-" + file.name))

@@ -19,6 +19,7 @@ from mmn.data.cohort import Cohort
 from mmn.data.evidence import EventEvidence, Evidence, ImageEvidence, TableEvidence, TextEvidence
 from mmn.data.mimic import MIMIC, MIMIC_ICU
 from mmn.data.mimic.params import CxrParams, IcuParams
+from tests.data.mimic_worlds import tiny_world
 
 HAIM = CxrParams(mode="haim")
 DATASETS = {"mimic": (MIMIC, CxrParams()), "mimic_icu": (MIMIC_ICU, IcuParams()), "mimic in mode haim": (MIMIC, HAIM)}
@@ -45,9 +46,7 @@ Moments = pd.Series
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    raw = tmp_path_factory.mktemp("as_of") / "raw"
-    MIMIC.generate(raw, "tiny", 1)
-    return raw
+    return tiny_world(tmp_path_factory.mktemp("as_of") / "raw", 1)
 
 
 @pytest.fixture(scope="module")

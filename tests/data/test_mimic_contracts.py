@@ -16,13 +16,12 @@ from mmn.data.mimic.contracts import CONTRACTS, IcuStays, check_table, columns_i
 from mmn.data.mimic.layout import TABLES, find_layout, read_header
 from mmn.data.mimic.params import CxrParams, IcuParams
 from mmn.data.mimic.reader import open_tables
+from tests.data.mimic_worlds import tiny_world
 
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory) -> Path:
-    raw = tmp_path_factory.mktemp("mimic") / "raw"
-    MIMIC.generate(raw, "tiny", 3)
-    return raw
+    return tiny_world(tmp_path_factory.mktemp("mimic") / "raw", 3)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from mmn.data.mimic.events_spool import Spool
 from mmn.data.mimic.params import CxrParams, IcuParams
 from mmn.data.mimic.signals import CHART_SIGNALS, LAB_SIGNALS, PROCEDURE_SIGNALS
 from mmn.featurizers.event_statistics import EventStatisticsParams, summarise_events
+from tests.data.mimic_worlds import tiny_world
 
 DEMO = Path(__file__).parents[2] / ".." / "shared" / "data" / "mimic-iv-demo-2.2"
 needs_demo = pytest.mark.skipif(not DEMO.is_dir(), reason="the open MIMIC-IV demo 2.2 is not beside the repository")
@@ -35,9 +36,7 @@ FORM = "%Y-%m-%d %H:%M:%S"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    raw = tmp_path_factory.mktemp("mimic") / "raw"
-    MIMIC.generate(raw, "tiny", 1)
-    return raw
+    return tiny_world(tmp_path_factory.mktemp("mimic") / "raw", 1)
 
 
 @pytest.fixture(scope="module")

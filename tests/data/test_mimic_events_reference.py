@@ -207,7 +207,15 @@ def test_each_known_unit_in_any_spelling_is_converted_to_the_signals_own():
 
 def test_a_right_number_under_a_wrong_unit_or_a_wrong_number_under_the_right_one_is_set_aside():
     signals = {signal.label: signal for signal in (*CHART_SIGNALS, *LAB_SIGNALS)}
+    # Not among HAIM's signals, but the best-known slips of MIMIC's tables.
+    signals |= {
+        "Temperature": Signal("Temperature", (1,), "°C", 20, 45),
+        "Height": Signal("Height", (2,), "inch", 10, 100),
+    }
     for label, value, unit in (
+        ("Temperature", 98.6, "°C"),  # degrees Fahrenheit under the name of Celsius
+        ("Temperature", 98.6, "°F"),
+        ("Height", 825_070.0, "inch"),
         ("Calcium, Total", 0.009, "mg/dL"),  # grams written as milligrams
         ("Calcium, Total", 9.0, "g/dL"),
         ("Platelet Count", 250_000.0, "K/uL"),

@@ -23,6 +23,7 @@ from mmn.data.mimic.contracts import Admissions, Radiology
 from mmn.data.mimic.layout import find_layout, globs
 from mmn.data.mimic.params import CxrParams, IcuParams
 from mmn.data.mimic.reader import open_tables
+from tests.data.mimic_worlds import tiny_world
 
 SIXTY_FOUR_KB = 1 << 16
 METADATA, SPLIT, CHEXPERT = (f"mimic-cxr-2.0.0-{name}.csv.gz" for name in ("metadata", "split", "chexpert"))
@@ -31,9 +32,7 @@ ADMISSIONS, LABS, RADIOLOGY = "hosp/admissions.csv.gz", "hosp/labevents.csv.gz",
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    raw = tmp_path_factory.mktemp("faults") / "raw"
-    MIMIC.generate(raw, "tiny", 3)
-    return raw
+    return tiny_world(tmp_path_factory.mktemp("faults") / "raw", 3)
 
 
 @pytest.fixture

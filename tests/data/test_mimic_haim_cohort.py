@@ -17,13 +17,13 @@ from mmn.data.errors import CohortError, ContractError, ParamsError, RawFileErro
 from mmn.data.haim.columns import AFTER, BEFORE, LABELS
 from mmn.data.mimic import MIMIC
 from mmn.data.mimic.cohort_haim import haim_folds, list_samples
-from mmn.data.mimic.generator import generate
 from mmn.data.mimic.haim_columns import haim_columns
 from mmn.data.mimic.haim_keys import read_haim_keys
 from mmn.data.mimic.layout import usable_layout
 from mmn.data.mimic.params import CxrParams
 from mmn.data.mimic.reader import open_tables
 from mmn.data.mimic.sources import with_stay_order
+from tests.data.mimic_worlds import tiny_world
 
 HAIM = CxrParams(mode="haim")
 SIX = CxrParams(mode="haim", haim_dummies=False)
@@ -32,9 +32,7 @@ BOTH = ["Cardiomegaly", "Enlarged Cardiomediastinum"]
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    raw = tmp_path_factory.mktemp("haim") / "raw"
-    MIMIC.generate(raw, "tiny", 3)
-    return raw
+    return tiny_world(tmp_path_factory.mktemp("haim") / "raw", 3)
 
 
 @pytest.fixture(scope="module")
@@ -288,9 +286,9 @@ def test_the_models_read_one_column_per_code_of_the_cohort_but_the_smallest(worl
 
 
 def test_with_every_word_of_version_1_the_models_read_sixteen_columns_as_in_the_paper(tmp_path):
-    generate(tmp_path / "raw", "tiny", 1, "1.0")
-    cohort = MIMIC.build_cohort(tmp_path / "raw", HAIM)
-    assert MIMIC.read_evidence(tmp_path / "raw", "demographics", cohort, HAIM).rows.shape == (len(cohort), 16)
+    raw = tiny_world(tmp_path / "raw", 1, "1.0")
+    cohort = MIMIC.build_cohort(raw, HAIM)
+    assert MIMIC.read_evidence(raw, "demographics", cohort, HAIM).rows.shape == (len(cohort), 16)
     assert "procedureevents, outputevents, inputevents, icustays" in cohort.notes[-1]
 
 

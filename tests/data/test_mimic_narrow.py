@@ -13,16 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmn.data.errors import ContractError, MmnError, RawFileError
-from mmn.data.mimic import MIMIC, events_csv, narrow
+from mmn.data.mimic import events_csv, narrow
 from mmn.data.mimic.signals import CHART_SIGNALS
+from tests.data.mimic_worlds import tiny_world
 from tests.data.test_mimic_events import CHART, LABS, T, copy
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    raw = tmp_path_factory.mktemp("mimic") / "raw"
-    MIMIC.generate(raw, "tiny", 1)
-    return raw
+    return tiny_world(tmp_path_factory.mktemp("mimic") / "raw", 1)
 
 
 def spoil_text(file: Path, change: Callable[[str], str]) -> None:

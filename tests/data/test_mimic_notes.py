@@ -19,6 +19,7 @@ from mmn.data.mimic.layout import usable_layout
 from mmn.data.mimic.notes import COPIES, EMPTY, REPEATED, TIMELESS, read_notes
 from mmn.data.mimic.params import CxrParams, IcuParams
 from mmn.data.mimic.reader import open_tables
+from tests.data.mimic_worlds import tiny_world
 
 ECHO, ECG = "note/echo_icustay.csv.gz", "note/ecg_icustay.csv.gz"
 PUBLIC, OWN = "note/radiology.csv.gz", "note/rad_icustay.csv.gz"
@@ -27,8 +28,7 @@ CANARY = "Mrs Zyxwv Canary of 17 Nowhere Lane"
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> Path:
-    raw = tmp_path_factory.mktemp("mimic") / "raw"
-    MIMIC.generate(raw, "tiny", 1)
+    raw = tiny_world(tmp_path_factory.mktemp("mimic") / "raw", 1)
     shutil.rmtree(raw / "files")
     for file in (ECG, OWN):
         (raw / file).unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from mmn.data.mimic.layout import find_layout, read_header, usable_layout
 from mmn.data.mimic.params import CxrParams, IcuParams
 from mmn.data.mimic.reader import open_tables
 from mmn.data.mimic.vocabularies import RACES
+from tests.data.mimic_worlds import tiny_world
 
 DEMO = Path(__file__).parents[2] / ".." / "shared" / "data" / "mimic-iv-demo-2.2"
 needs_demo = pytest.mark.skipif(not DEMO.is_dir(), reason="the open MIMIC-IV demo 2.2 is not beside the repository")
@@ -31,9 +32,7 @@ EVERY_VERSION = pytest.mark.parametrize("version", VERSIONS)
 @pytest.fixture(scope="module")
 def worlds(tmp_path_factory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("worlds")
-    for version in VERSIONS:
-        generate(root / version, "tiny", 3, version)
-    return {version: root / version for version in VERSIONS}
+    return {version: tiny_world(root / version, 3, version) for version in VERSIONS}
 
 
 def copy(world: Path, to: Path, *, told: bool = False) -> Path:
@@ -294,6 +293,22 @@ def test_what_wget_makes_of_physionet_is_found_from_its_parent(worlds, tmp_path)
     for name, patterns in {**MIMIC.sources, **MIMIC_ICU.sources}.items():
         there = {path.name for path in files_of(worlds["3.1"], patterns)}
         assert {path.name for path in files_of(raw, patterns)} == there and there, name
+    cohort = MIMIC.build_cohort(raw, CxrParams())
+    assert len(MIMIC.read_evidence(raw, "xray", cohort, CxrParams()).rows) > 0.9 * len(cohort)
+
+
+def test_downloads_that_lie_apart_are_found_through_links(worlds, tmp_path):
+    world, raw = worlds["2.2"], tmp_path / "raw"
+    (tmp_path / "cxr").mkdir()
+    for path in (world / "files", *world.glob("mimic-cxr-*")):
+        (tmp_path / "cxr" / path.name).symlink_to(path)
+    for name, target in {"cxr": tmp_path / "cxr", **{name: world / name for name in ("hosp", "icu", "note")}}.items():
+        (raw / "links").mkdir(parents=True, exist_ok=True)
+        (raw / "links" / name).symlink_to(target)
+    layout = find_layout(raw)
+    assert layout.problem is None and set(layout.files) == set(find_layout(world).files)
+    for patterns in MIMIC.sources.values():
+        assert len(files_of(raw, patterns)) == len(files_of(world, patterns)) > 0
     cohort = MIMIC.build_cohort(raw, CxrParams())
     assert len(MIMIC.read_evidence(raw, "xray", cohort, CxrParams()).rows) > 0.9 * len(cohort)
 

@@ -7,10 +7,10 @@ from mmn.data.embeddings import embeddings_from_rows
 from mmn.data.haim import MIMIC_HAIM
 from mmn.data.haim.params import HaimParams
 from mmn.data.mimic import MIMIC
-from mmn.data.mimic.generator import generate
 from mmn.data.mimic.haim_columns import export_haim
 from mmn.data.mimic.params import CxrParams
 from mmn.featurizers import load_featurizer
+from tests.data.mimic_worlds import tiny_world
 
 EVENTS = ("chart_events", "lab_events", "procedures")
 
@@ -19,8 +19,7 @@ EVENTS = ("chart_events", "lab_events", "procedures")
 def made(tmp_path_factory):
     """(the cohort, our embeddings, the folder with the file): a world of MIMIC-IV 1.0, as HAIM had it."""
     folder = tmp_path_factory.mktemp("haim")
-    raw, out = folder / "mimic", folder / "haim" / "cxr_ic_fusion_1103.csv"
-    generate(raw, "tiny", 7, "1.0")
+    raw, out = tiny_world(folder / "mimic", 3, "1.0"), folder / "haim" / "cxr_ic_fusion_1103.csv"
     params = CxrParams(mode="haim", haim_dummies=False)
     cohort = MIMIC.build_cohort(raw, params)
     embeddings = {}

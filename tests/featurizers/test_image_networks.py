@@ -122,18 +122,32 @@ def test_the_chexpert_network_was_never_trained_on_seven_findings(chex):
     assert len(FINDINGS) == 18 and FINDINGS[10] == "Cardiomegaly" and FINDINGS[17] == "Enlarged Cardiomediastinum"
 
 
-@pytest.mark.parametrize(("untrained", "said"), [([], "none"), ([2, 5], "Infiltration, Emphysema")])
-def test_other_weights_of_torchxrayvision_are_not_taken_for_the_chexpert_ones(tmp_path, untrained, said):
-    """They have the same tensors; which findings were never trained tells them apart."""
-    thresholds = torch.full((18,), 0.1)
-    thresholds[untrained] = NAN
+MIMIC_CH = "densenet121-res224-mimic_ch"
+
+
+@pytest.mark.parametrize(
+    ("held", "named", "said"),
+    [(MIMIC_CH, CHEX, f"not those of '{CHEX}' but of '{MIMIC_CH}'"), (CHEX, MIMIC_CH, f"but of '{CHEX}'"),
+     (None, CHEX, f"not those of '{CHEX}'\\. ")],
+)  # fmt: skip
+def test_weights_of_torchxrayvision_are_not_taken_for_those_of_another_name(tmp_path, held, named, said):
+    """They have the same tensors, and most the same untrained findings; their operating points tell them apart. A card
+    that named another network would not warn that it has seen MIMIC."""
+    thresholds = torch.tensor(IMAGE_WEIGHTS[held].thresholds) if held else torch.full((18,), 0.1)
     file = tmp_path / "other.safetensors"
     save_file({**xrv_layout().state_dict(), "op_threshs": thresholds}, file)
-    with pytest.raises(WeightsError, match=f"without an operating point: {said}; of '{CHEX}'"):
-        load_findings(resolve_image(CHEX, str(file)))
+    with pytest.raises(WeightsError, match=said):
+        load_findings(resolve_image(named, str(file)))
     with pytest.raises(WeightsError, match="holds other weights"):
-        encode(CHEX, str(file), two_pictures()[:, :64, :64].copy())
-    assert len(load_findings(resolve_image("densenet121-res224-all", str(file))).threshold) == 18
+        encode(named, str(file), two_pictures()[:, :64, :64].copy())
+    if held:
+        assert len(load_findings(resolve_image(held, str(file))).threshold) == 18
+
+
+def test_no_two_networks_have_the_same_operating_points():
+    known = [np.nan_to_num(weights.thresholds) for weights in IMAGE_WEIGHTS.values() if weights.thresholds]
+    assert len(known) == 4 == len(np.unique(np.stack(known), axis=0))
+    np.testing.assert_array_equal(IMAGE_WEIGHTS[CHEX].thresholds, CHEX_THRESHOLDS)
 
 
 # Through the featurizer
@@ -245,9 +259,14 @@ def test_tensors_that_are_not_exactly_this_networks_are_refused(tmp_path, change
         encode(CHEX, str(tmp_path / "chex.safetensors"), two_pictures())
 
 
-def test_a_file_without_operating_points_gives_features_but_no_findings(tmp_path):
+def test_a_file_without_operating_points_gives_features_but_no_findings_and_is_said_to_be_of_unknown_origin(
+    tmp_path, chex, files
+):
     save_file(xrv_layout().state_dict(), tmp_path / "chex.safetensors")
-    assert encode(CHEX, str(tmp_path / "chex.safetensors"), two_pictures()[:, :64, :64].copy()).shape == (2, 1024)
+    params = replace(IMAGE.defaults, weights=CHEX, image_size=64)
+    made = embed(files, replace(params, weights_path=str(tmp_path / "chex.safetensors")))
+    assert made.embeddings.width == 1024 and "Not known to be the weights of that name" in made.card["warning"]
+    assert "warning" not in embed(files, replace(params, weights_path=str(chex))).card
     with pytest.raises(WeightsError, match="operating points"):
         load_findings(resolve_image(CHEX, str(tmp_path / "chex.safetensors")))
 

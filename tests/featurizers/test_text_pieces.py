@@ -73,6 +73,8 @@ def counted(monkeypatch):
     return count
 
 
+MODES = ("clean", "haim")
+# Loading the libraries takes most of the time, so it is done once: each mode is run, and killed, in a child of its own.
 KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
@@ -86,19 +88,30 @@ def die(done, total):
     if done == 11:
         os.kill(os.getpid(), signal.SIGKILL)
 
-tests.run(TextParams(weights=sys.argv[2], mode=sys.argv[4]), tests.texts(), Shards(Path(sys.argv[3])), die)
+for mode in tests.MODES:
+    if not (child := os.fork()):
+        tests.run(TextParams(weights=sys.argv[2], mode=mode), tests.texts(), Shards(Path(sys.argv[3]) / mode), die)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
-@pytest.mark.parametrize("mode", ["clean", "haim"])
-def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_bytes(bert, tmp_path, counted, mode):
-    """Killed in the third piece of five: two are kept, three are made, and nobody can tell from the result."""
-    arguments = [str(Path(__file__).parent), str(bert), str(tmp_path), mode]
-    killed = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
-    assert len(files(tmp_path)) == 2
+@pytest.fixture(scope="module")
+def killed(bert, tmp_path_factory):
+    """A folder per mode with what a run left that was killed in the third piece of five."""
+    folder = tmp_path_factory.mktemp("killed")
+    arguments = [str(Path(__file__).parent), str(bert), str(folder)]
+    ran = subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, text=True, timeout=300)
+    assert ran.stdout.split() == [str(-signal.SIGKILL)] * len(MODES), ran.stderr
+    return folder
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_killed_run_goes_on_where_it_stopped_and_ends_with_the_same_bytes(bert, killed, counted, mode):
+    """Of five pieces two are kept, three are made, and nobody can tell from the result."""
+    assert len(files(killed / mode)) == 2
     params = TextParams(weights=str(bert), mode=mode)
-    resumed = run(params, texts(), Shards(tmp_path))
+    resumed = run(params, texts(), Shards(killed / mode))
     assert counted == [SIZE] * 3
     whole = run(params, texts())
     assert resumed.embeddings.values.tobytes() == whole.embeddings.values.tobytes()

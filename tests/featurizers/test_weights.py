@@ -12,6 +12,7 @@ import torch
 from mmn.data.errors import MmnError
 from mmn.featurizers import weights as room
 from mmn.featurizers.weights import (
+    BIO_CLINICALBERT,
     BIO_CLINICALBERT_REVISION,
     IMAGE_WEIGHTS,
     TEXT_WEIGHTS,
@@ -143,6 +144,7 @@ def test_bio_clinicalbert_in_the_cache_is_checked_against_the_hubs_own_name_for_
     blob = hub_cache(tmp_path, content, hashlib.sha256(content).hexdigest())
     found = resolve_text("bio_clinicalbert")
     assert found.sha256 == blob.name
+    assert resolve_text(BIO_CLINICALBERT) == found, "by the name that its publisher gave it"
     assert "MIMIC-III" in found.card()["has_seen"]
     assert found.card()["verified"] == "by the SHA-256 that the hub's cache names it by"
     blob.write_bytes(b"other bytes")

@@ -21,6 +21,9 @@ from mmn.data.mimic.stays import read_admissions, read_stays
 from mmn.data.mimic.subgroups import read_subgroups
 from mmn.data.mimic.xray_index import SIZE, STUDY, TARGETS, read_labels, read_xray_index, require_xrays
 
+# Whom a model is trained and tested on then depends on what was not known at every X-ray, so the cohort says it.
+ICU_ONLY = "admissions with an ICU stay alone, whether before or after the X-ray (icu_admissions_only)"
+
 
 def build_cxr_cohort(raw: Path, params: CxrParams) -> Cohort:
     """Raises CohortError where no X-ray is left, RawFileError where there are none or no labels."""
@@ -69,7 +72,11 @@ def build_cxr_cohort(raw: Path, params: CxrParams) -> Cohort:
         subgroups=subgroups,
         folds=subject_folds(items, both, params.num_folds, params.seed),
         excluded=excluded,
-        notes=(f"mode={params.mode}", f"labels={params.labels}, -1 and blank are no label"),
+        notes=(
+            f"mode={params.mode}",
+            f"labels={params.labels}, -1 and blank are no label",
+            *([ICU_ONLY] if params.icu_admissions_only else []),
+        ),
     )
 
 
