@@ -52,9 +52,12 @@ def examine(workspace: Workspace, raw: Mapping[str, Path]) -> bool:
             if unread := [
                 m.name for m in dataset.modalities if m.name not in {*active[key].modalities, *inspection.skipped}
             ]:
+                # A modality that defines a label of every task is refused unless it is forced as well.
+                forced = [n for n in unread if len(dataset.modality(n).unusable_for) == len(dataset.tasks)]
+                more = f" ({', '.join(forced)}: under {key}.forced, too)" if forced else ""
                 console.print(
                     f"there but not read: {', '.join(unread)}; name them in params.yaml under {key}.modalities to read "
-                    "them.",
+                    f"them{more}.",
                     highlight=False,
                 )
     console.rule()
