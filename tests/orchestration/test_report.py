@@ -21,6 +21,7 @@ from mmn.data.files import write_json, write_parquet
 from mmn.modeling.missingness_tables import differences_of, summarise
 from mmn.orchestration.actions.report import run
 from mmn.orchestration.report.compare import paired, standing, t_interval
+from mmn.orchestration.report.lineage import settings
 from mmn.orchestration.report.numbers import count, interval, number, part, share
 from mmn.orchestration.report.results import MISSINGNESS_COLUMNS
 from mmn.orchestration.steps import Step
@@ -503,3 +504,8 @@ def test_without_an_interval_nothing_is_clear():
     assert standing(row) == "unclear"
     row.low, row.high = 0.7, 1.0
     assert standing(row) == "beats"
+
+
+def test_changed_settings_are_told_as_dotted_names_however_deep_they_lie() -> None:
+    told = settings({"edu": {"training": {"epochs": 3, "p_fusion": {"hidden": [8, 4]}}}, "modalities": ["a", "b"]})
+    assert told == "edu.training.epochs = 3; edu.training.p_fusion.hidden = 8, 4; modalities = a, b"

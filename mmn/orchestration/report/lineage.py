@@ -6,7 +6,7 @@ followed from there, so the page needs no list of its own and says nothing that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,16 +79,18 @@ def lineage_table(artifacts: Mapping[str, Artifact]) -> pd.DataFrame:
 
 
 def settings(params: Mapping[str, Any]) -> str:
-    """What `params.yaml` changed, as one line."""
-    return "; ".join(
-        f"{name} = {value}"
-        for section, block in sorted(params.items())
-        for name, value in (
-            sorted((f"{section}.{key}", value) for key, value in block.items())
-            if isinstance(block, dict)
-            else [(section, block)]
-        )
-    )
+    """What `params.yaml` changed, as one line of dotted names."""
+    return "; ".join(f"{name} = {value}" for name, value in sorted(_flat(params)))
+
+
+def _flat(params: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in params.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{above}{name}.")
+        elif isinstance(value, list) and value and not any(isinstance(part, list | dict) for part in value):
+            yield f"{above}{name}", ", ".join(map(str, value))
+        else:
+            yield f"{above}{name}", str(value)
 
 
 def _place(kind: str) -> int:
