@@ -1,5 +1,6 @@
 """One drawing: the table of steps, the Dagster assets, the stages of dvc.yaml and the folders are the same."""
 
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -16,7 +17,7 @@ from mmn.modeling import MODELS
 from mmn.orchestration.code import PACKAGE, code_files
 from mmn.orchestration.dvc_pipeline import render_stages
 from mmn.orchestration.params import load_params
-from mmn.orchestration.steps import Active, Step, activate, build_steps, check_params
+from mmn.orchestration.steps import Step, activate, build_steps, check_params
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -24,12 +25,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def steps() -> dict[str, Step]:
     """As in the demo: every data set with everything it can have."""
-    active = {
-        name: Active(dataset=load_dataset(name), inspection=Inspection(version="any", found={}, skipped={}))
-        for name in DATASETS
-        if load_dataset(name).generate is not None
-    }
-    return build_steps(active)
+    params, any_version = load_params(REPOSITORY), Inspection(version="any", found={}, skipped={})
+    generated = [dataset for dataset in map(load_dataset, DATASETS) if dataset.generate is not None]
+    return build_steps({dataset.name: activate(dataset, any_version, params) for dataset in generated})
 
 
 def test_the_committed_dvc_yaml_is_the_table(steps):
@@ -155,3 +153,30 @@ def test_definitions_and_help_load_without_torch(edu_road):
     heavy = "{'torch', 'dagster', 'pandas'}"
     code = f"import sys; from mmn.orchestration import cli; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_steps_process_finds_the_definitions_and_the_storage_as_the_server_that_it_is_forked_from_read_them(edu_road):
+    code = (
+        "import sys, threading\n"
+        "from unittest import mock\n"
+        "from mmn.orchestration import preload, definitions as d\n"
+        "assert threading.active_count() == 1, 'a fork keeps one thread alone'\n"
+        "with mock.patch.object(d, 'build_definitions'), mock.patch('alembic.script.base.Script') as read:\n"
+        "    import dagster as dg\n"
+        "    job = dg.reconstructable(d.road_job)\n"
+        "    assert job.get_definition() is d.road_job()\n"
+        "    with dg.DagsterInstance.get() as instance:\n"
+        "        instance.event_log_storage.alembic_version()\n"
+        "    assert not d.build_definitions.called and not read.mock_calls\n"
+    )
+    edu_road.run(sys.executable, "-W", "ignore", "-c", code)
+
+
+def test_definitions_that_do_not_load_leave_the_server_alive_and_are_said(tmp_path):
+    (tmp_path / "params.yaml").write_text("mimic: {trainig: {epochs: 2}}\n")
+    environment = {**os.environ, "MMN_ROOT": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", "import mmn.orchestration.preload"],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "ParamsError" in done.stderr and "Did you mean 'training'?" in done.stderr
