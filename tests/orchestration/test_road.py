@@ -221,36 +221,37 @@ def _misspell_a_setting(root: Path) -> None:
     (root / "params.yaml").write_text("edu: {training: {epoch: 3}}\n")
 
 
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (_cut_short, "the gzip stream ends early"),
-        (_rename_a_column, "column 'user_id'"),
-        (_repeat_a_key, "repeat"),
-        (_write_milliseconds, "is in milliseconds"),
-        (_empty_the_folder, "video_event"),
-        (_misspell_a_setting, "edu.training has no setting 'epoch'. Did you mean 'epochs'?"),
-    ],
-)
-def test_wrong_input_is_refused_by_the_command_and_nothing_is_lost(edu_road: Road, tmp_path, spoil, message):
+SPOILT = {
+    _cut_short: "the gzip stream ends early",
+    _rename_a_column: "column 'user_id'",
+    _repeat_a_key: "repeat",
+    _write_milliseconds: "is in milliseconds",
+    _empty_the_folder: "video_event",
+    _misspell_a_setting: "edu.training has no setting 'epoch'. Did you mean 'epochs'?",
+}
+
+
+def test_wrong_input_is_refused_by_the_command_and_nothing_is_lost(edu_road: Road, tmp_path):
+    """One after the other; when the input is right again, one run leaves everything as it was."""
     kept = tmp_path / "raw"
     shutil.copytree(edu_road.root / "raw", kept)
     before, lock = edu_road.versions(), (edu_road.root / "dvc.lock").read_bytes()
     report = (edu_road.root / "artifacts" / "report" / "index.html").read_bytes()
-    try:
-        spoil(edu_road.root)
-        done = edu_road.run("mmn", "run", check=False)
-        said = " ".join((done.stdout + done.stderr).split())
-        assert done.returncode == 1
-        assert message in said and "Traceback" not in said
-        assert (edu_road.root / "artifacts" / "report" / "index.html").read_bytes() == report
-        for path in ("cohorts/edu/items.parquet", "features/edu/video.parquet", "models/edu/multitask/multimodn"):
-            assert (edu_road.root / "artifacts" / path).exists()
-    finally:
-        shutil.rmtree(edu_road.root / "raw")
-        shutil.copytree(kept, edu_road.root / "raw")
-        edu_road.params(EDU)
-        edu_road.run("mmn", "run")
+    for spoil, message in SPOILT.items():
+        try:
+            spoil(edu_road.root)
+            done = edu_road.run("mmn", "run", check=False)
+            said = " ".join((done.stdout + done.stderr).split())
+            assert done.returncode == 1, spoil.__name__
+            assert message in said and "Traceback" not in said, spoil.__name__
+            assert (edu_road.root / "artifacts" / "report" / "index.html").read_bytes() == report, spoil.__name__
+            for path in ("cohorts/edu/items.parquet", "features/edu/video.parquet", "models/edu/multitask/multimodn"):
+                assert (edu_road.root / "artifacts" / path).exists(), spoil.__name__
+        finally:
+            shutil.rmtree(edu_road.root / "raw")
+            shutil.copytree(kept, edu_road.root / "raw")
+            edu_road.params(EDU)
+    edu_road.run("mmn", "run")
     assert edu_road.versions() == before
     assert (edu_road.root / "dvc.lock").read_bytes() == lock
 
