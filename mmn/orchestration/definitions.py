@@ -11,6 +11,7 @@ import dagster as dg
 from mmn.data.errors import MmnError
 from mmn.orchestration import engines
 from mmn.orchestration.audit.markdown import Pages
+from mmn.orchestration.backfill import one_by_one
 from mmn.orchestration.checks import KINDS, Check, CheckFailed, check_known_names, names_of, refuses
 from mmn.orchestration.dvc_pipeline import code_version, read_lock, refresh_stages, why_stale
 from mmn.orchestration.operating import Operating, load_operating
@@ -39,7 +40,11 @@ def build_definitions(workspace: Workspace) -> dg.Definitions:
         assets=[_asset(workspace, step, steps, active, operating, pages) for step in steps.values()],
         jobs=road_job_of(steps),
         schedules=schedules_of(workspace, steps, active, operating),
-        sensors=[*sensors_of(workspace, steps, operating.new_files), *automation(operating.automation)],
+        sensors=[
+            *sensors_of(workspace, steps, operating.new_files),
+            *one_by_one(workspace, steps),
+            *automation(operating.automation),
+        ],
         executor=engines.executor(operating.engine),
     )
 
@@ -89,7 +94,7 @@ def _asset(
             raise  # a disk or a network that was away: may be retried
         except Exception as error:
             if os.environ.get(FULL_ERRORS_VARIABLE):
-                raise
+                raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
             raise _without_words(error) from None
         yield _result(workspace, step, outcome, decision)
 

@@ -25,7 +25,8 @@ PRELOAD = [
     "dagster._cli", "dagster._core.storage.event_log", "dagster._core.storage.runs", "dagster._core.storage.schedules",
     "dagster._core.storage.local_compute_log_manager", "dagster._core.storage.legacy_storage",
     "dagster._core.storage.root", "dvc.repo", "pyarrow.parquet", "sklearn.model_selection", "matplotlib.figure",
-    "mmn.orchestration.settings", "mmn.orchestration.actions.features", "torch",
+    "mmn.orchestration.settings", "mmn.orchestration.actions.features", "torch", "upath",
+    "dagster._core.storage.defs_state.blob_storage_state_storage", "mmn.orchestration.preload",
 ]  # fmt: skip
 # Nothing of a container needs more: steps write below the mounted workspace and /tmp.
 SECURE = {"allow_privilege_escalation": False, "capabilities": {"drop": ["ALL"]}, "run_as_non_root": True}

@@ -20,6 +20,8 @@ HOST_TAG = "mmn/host"
 _BEGUN = "Started process for run"
 # A process younger than its run by more than this has only the number of the one that was killed. Clocks are set.
 _SECONDS = 300
+# A run that was killed before its first event is called starting.
+_UNDER_WAY = (DagsterRunStatus.STARTING, DagsterRunStatus.STARTED)
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
@@ -46,11 +48,11 @@ def here() -> dict[str, str]:
 
 
 def fail_lost_runs(instance: DagsterInstance) -> list[str]:
-    """Mark as failed what is called started and has no process any more; the runs' ids."""
+    """Mark as failed what is called starting or started and has no process any more; the runs' ids."""
     lost = [
         run
-        for run in instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
-        if is_lost(instance, run) and _status(instance, run) is DagsterRunStatus.STARTED
+        for run in instance.get_runs(RunsFilter(statuses=_UNDER_WAY))
+        if is_lost(instance, run) and _status(instance, run) in _UNDER_WAY
     ]
     for run in lost:
         instance.report_run_failed(run, "Its process is gone; `mmn run` goes on from what it finished.")

@@ -3,12 +3,16 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from safetensors.numpy import save_file
 
 from mmn.data.errors import ParamsError
+from mmn.data.files import write_json, write_parquet
 from mmn.orchestration.checks import KINDS, OF_STEP, CheckFailed, check_known_names, check_result, recall, remember
 from mmn.orchestration.operating import CheckSettings, load_operating
+from mmn.orchestration.step import Step
+from mmn.orchestration.walk import Job
 from tests.orchestration.toy import MODEL, make_toy
 
 PLAIN = CheckSettings()
@@ -163,6 +167,37 @@ def test_a_weight_or_a_prediction_that_is_no_number_is_refused(toy):
     save_file({"model.w": np.array([1.0, np.nan])}, out / "model.safetensors")
     said = failed(toy.job(MODEL.key, out))["finite"]
     assert "no probability" in said and "1 weights are not finite" in said
+
+
+SCORES = Step(
+    key="results/toy/scores", kind="scores", dataset="toy", out="artifacts/results/toy/scores", description="Scores.",
+    deps=(MODEL.key,),
+)  # fmt: skip
+
+
+def scores(toy, auroc: float) -> Job:
+    """A table of one model, whose best floor has 0.7."""
+    out = toy.root / "new"
+    out.mkdir(exist_ok=True)
+    row = {
+        "task": "sick", "task_set": "both", "model": "multimodn", "kind": "model", "primary": True, "metric": "auroc",
+        "estimate": auroc, "low": auroc - 0.05, "high": auroc + 0.05, "best_floor": 0.7, "beats_floor": auroc > 0.7,
+    }  # fmt: skip
+    write_parquet(out / "scores.parquet", pa.Table.from_pylist([row]), {})
+    write_json(out / "card.json", {})
+    return toy.job(SCORES.key, out, SCORES)
+
+
+def test_a_model_below_its_floor_is_shown_and_blocks_what_follows_when_told_so(toy):
+    strict = CheckSettings(refuse=("above_floors",))
+    said = "1 of 1 are no better than the best floor: both/multimodn, sick."
+    shown = check_result(scores(toy, 0.65), PLAIN)
+    assert [(check.name, check.said) for check in shown if not check.passed] == [("above_floors", said)]
+    with pytest.raises(CheckFailed, match="above_floors: 1 of 1 are no better") as refused:
+        check_result(scores(toy, 0.65), strict)
+    assert [check.name for check in refused.value.checks if check.refuses and not check.passed] == ["above_floors"]
+    assert all(check.passed for check in check_result(scores(toy, 0.8), strict))
+    assert set(failed(scores(toy, 1.2))) == {"ranges"}
 
 
 def test_what_was_checked_is_known_of_that_version_alone(toy, tmp_path):

@@ -4,6 +4,7 @@ import datetime
 import os
 import shutil
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +13,8 @@ import pytest
 from mmn.data import load_dataset
 from mmn.data.files import write_json
 from mmn.data.manifest import make_manifest
-from mmn.orchestration.dvc_pipeline import dep_paths, entry_of, write_lock
+from mmn.orchestration.backfill import one_by_one
+from mmn.orchestration.dvc_pipeline import dep_paths, entry_of, read_lock, write_lock
 from mmn.orchestration.operating import Automation, NewFiles, Operating, Schedule
 from mmn.orchestration.run import make_plan, one_per_model
 from mmn.orchestration.schedules import (
@@ -96,7 +98,7 @@ def told_of(workspace: Workspace, steps) -> dict[str, str]:
     return {key: change.told for key, change in changed_sources(workspace, steps).items()}
 
 
-def tick(definition, steps):
+def tick(definition, steps, instance: dg.DagsterInstance | None = None):
     @dg.multi_asset(
         specs=[dg.AssetSpec(asset_key(step.key), deps=[asset_key(d) for d in step.deps]) for step in steps.values()],
         can_subset=True,
@@ -110,7 +112,7 @@ def tick(definition, steps):
         sensors=[] if is_schedule else [definition],
     )
     repository = definitions.get_repository_def()
-    with dg.DagsterInstance.ephemeral() as instance:
+    with nullcontext(instance) if instance else dg.DagsterInstance.ephemeral() as instance:
         if is_schedule:
             context = dg.build_schedule_context(
                 instance=instance,
@@ -285,3 +287,51 @@ def test_a_run_per_model_makes_first_what_they_need_and_last_what_is_made_of_the
     assert sorted(order) == sorted(steps)
     assert all(order.index(dep) < order.index(key) for key in order for dep in steps[key].deps)
     assert one_per_model(steps, ["cohorts/edu"]) == [["cohorts/edu"]]
+
+
+def test_in_the_ui_what_is_stale_is_made_in_many_runs_one_after_another_and_a_failed_one_is_passed_over(study):
+    steps = table_of(study)
+    models = [key for key in steps if key.startswith("models/edu/")]
+    (look,) = one_by_one(study, steps)
+    assert look.default_status is dg.DefaultSensorStatus.STOPPED
+
+    def made(wanted: set[str]) -> None:
+        now = Workspace(study.root)
+        for key in (key for key in steps if key in wanted):
+            step = steps[key]
+            (study.root / step.out / "word").write_text(f"{key} anew")
+            lock = read_lock(now) | {step.stage: entry_of(now, step, dep_paths(step, steps))}
+            write_lock(now, lock)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        @dg.job
+        def road(): ...
+
+        def ask(status: dg.DagsterRunStatus) -> set[str]:
+            told = tick(look, steps, instance)
+            if not told.run_requests:
+                return {told.skip_message.split(" ")[0]}
+            instance.create_run_for_job(road, tags=told.run_requests[0].tags, status=status)
+            return keys(told.run_requests[0])
+
+        done, failed, running = (dg.DagsterRunStatus[name] for name in ("SUCCESS", "FAILURE", "STARTED"))
+        assert ask(done) == {"Nothing"}
+        for key in models[:3]:
+            shutil.rmtree(study.root / steps[key].out)
+            (study.root / steps[key].out).mkdir()
+        assert ask(done) == {models[0]}
+        made({models[0]})
+        assert ask(failed) == {models[1]}
+        assert ask(running) == {models[2]}
+        made({models[2]})
+        assert ask(done) == {"The"}, "the run before has not ended"
+        for run in instance.get_runs():
+            if not run.is_finished:
+                instance.report_run_canceled(run)
+        assert ask(done) == {f"{models[1]}:"}, "of the same inputs it is asked for once"
+        made({models[1]})  # by hand
+        after = ask(done)
+        assert after == set(downstream(steps, models[:3])) - set(models)
+        made(after)
+        assert ask(done) == {"Nothing"}

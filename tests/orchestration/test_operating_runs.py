@@ -39,20 +39,27 @@ def dead() -> int:
 def road(): ...
 
 
-def started(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
-    return instance.create_run_for_job(road, tags=tags, status=dg.DagsterRunStatus.STARTED)
+def started(
+    instance: dg.DagsterInstance, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED, **tags: str
+) -> dg.DagsterRun:
+    return instance.create_run_for_job(road, tags=tags, status=status)
 
 
-def launched(instance: dg.DagsterInstance, pid: int) -> dg.DagsterRun:
+def launched(instance: dg.DagsterInstance, pid: int, **status: dg.DagsterRunStatus) -> dg.DagsterRun:
     """As the UI starts one: its process says its own number."""
-    run = started(instance, **here())
+    run = started(instance, **status, **here())
     told = f"Started process for run (pid: {pid})."
     instance.report_engine_event(told, run, EngineEventData.in_process(pid))
     return run
 
 
 def test_a_run_without_a_process_is_marked_failed_and_every_other_one_is_left(instance, dead):
-    lost = [started(instance, **{PID_TAG: str(dead)}, **here()), launched(instance, dead)]
+    starting = dg.DagsterRunStatus.STARTING
+    lost = [
+        started(instance, **{PID_TAG: str(dead)}, **here()),
+        launched(instance, dead),
+        launched(instance, dead, status=starting),  # killed before it said that it had started
+    ]
     others = [
         started(instance, **{PID_TAG: str(os.getpid())}, **here()),
         launched(instance, os.getpid()),
@@ -60,9 +67,11 @@ def test_a_run_without_a_process_is_marked_failed_and_every_other_one_is_left(in
         started(instance, **{PID_TAG: str(dead), HOST_TAG: "another-machine"}),
         started(instance, **{PID_TAG: str(dead)}),
     ]
+    young = started(instance, starting, **here())
     assert set(fail_lost_runs(instance)) == {run.run_id for run in lost}
     assert {instance.get_run_by_id(run.run_id).status for run in lost} == {dg.DagsterRunStatus.FAILURE}
     assert {instance.get_run_by_id(run.run_id).status for run in others} == {dg.DagsterRunStatus.STARTED}
+    assert instance.get_run_by_id(young.run_id).status is starting
     assert fail_lost_runs(instance) == []
 
 
