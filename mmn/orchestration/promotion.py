@@ -23,13 +23,13 @@ from mmn.data.dataset import Task
 from mmn.data.errors import MmnError
 from mmn.data.files import atomic_path, read_json, write_json
 from mmn.orchestration.audit.artifact import Artifact, cache_folder, in_cache, in_tree
+from mmn.orchestration.audit.decisions import FOLDER, digest_of, place_of
 from mmn.orchestration.journal import append
 from mmn.orchestration.operating import PromotionSettings
 from mmn.orchestration.params import nearest_of
 from mmn.orchestration.steps import Step
 from mmn.orchestration.workspace import Workspace
 
-FOLDER = "promoted"
 # Before a model's key: its current version instead of the newest.
 CURRENT = "current:"
 Verdict = Literal["first", "promoted", "kept", "not comparable", "by hand"]
@@ -280,7 +280,7 @@ def _files(root: Path) -> list[Path]:
 
 
 def _file(root: Path, key: str) -> Path:
-    return root / FOLDER / (key.removeprefix("models/") + ".json")
+    return root / place_of(key)
 
 
 def decisions_of(root: Path, key: str) -> list[Decision]:
@@ -311,10 +311,11 @@ def _record(root: Path, decision: Decision) -> None:
     path = _file(root, decision.model)
     before: Mapping[str, Any] = read_json(path) if path.exists() else {"current": None, "decisions": []}
     current = decision.candidate if decision.promoted else before["current"]
-    decisions = [*before["decisions"], asdict(decision)]
+    said = asdict(decision)
+    decisions = [*before["decisions"], said]
     write_json(path, {"model": decision.model, "current": current, "decisions": decisions})
     told = {name: getattr(decision, name) for name in ("model", "candidate", "current", "verdict", "why")}
-    append(root, {"did": "promotion", **told, "now_current": current})
+    append(root, {"did": "promotion", **told, "now_current": current, "decision": digest_of(said)})
 
 
 def _rounded(values: Sequence[float]) -> list[float]:

@@ -16,7 +16,8 @@ from mmn.orchestration.audit.snapshot import open_snapshot
 from mmn.orchestration.cli import app as main_app
 from mmn.orchestration.code import PACKAGE
 from mmn.orchestration.journal import append
-from tests.orchestration.audit_world import PARAMS, World
+from mmn.orchestration.promotion import promote
+from tests.orchestration.audit_world import PARAMS, World, steps
 from tests.orchestration.test_audit import MODEL, NOTES, OTHER_WIDTH, command, faults, first_world, now, world  # noqa: F401
 
 RUN = {"did": "step", "version": "v", "entry": "e", "sha256": "s"}
@@ -242,3 +243,51 @@ def test_prune_says_whom_what_is_shown_is_not_needed_by(world, monkeypatch):  # 
     shown = CliRunner().invoke(main_app, ["prune", "--only", NOTES]).output
     assert f"3  artifacts that {NOTES} and what they read do not need" in shown and "Nothing was removed" in shown
     assert (world.root / "artifacts" / MODEL).exists()
+
+
+# Promotions
+
+
+@pytest.fixture
+def decided(world) -> Path:  # noqa: F811
+    """Two decisions of a person, one after the other; the file that holds them."""
+    step, version = steps()[MODEL], now(world, MODEL).node(MODEL).entry.version
+    for why in ("It was looked at.", "It was looked at again."):
+        promote(world.workspace, step, version, why)
+    world.commit("Decided")
+    return world.root / "promoted" / f"{MODEL.removeprefix('models/')}.json"
+
+
+def test_the_audit_shows_who_decided_what_of_a_model_and_why(world, decided, monkeypatch):  # noqa: F811
+    found = now(world, MODEL)
+    assert found.sound and [line["why"] for line in found.decisions] == ["It was looked at.", "It was looked at again."]
+    told = json.loads(command(world, "model", MODEL, "--json", monkeypatch=monkeypatch).stdout)["decisions"]
+    assert told[0]["by"] and told[0]["verdict"] == "by hand" and told[1]["now_current"] == told[1]["candidate"]
+    assert "by hand" in command(world, "model", MODEL, monkeypatch=monkeypatch).stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda told: told["decisions"][0].update(tasks=[{"worse_by": 0.0}]),
+            "decision 1 of 2 is not what the journal",
+        ),
+        (lambda told: told["decisions"][1].update(why="Because."), "decision 2 of 2 is not what the journal"),
+        (lambda told: told["decisions"].pop(), "holds 1 decisions, the journal 2"),
+        (lambda told: told["decisions"].append(told["decisions"][0]), "decision 3 of 3 is in no line of the journal"),
+        (lambda told: told.update(current="f" * 32), "names ffff"),
+        (lambda told: told.pop("decisions"), "is not readable"),
+    ],
+)
+def test_a_decision_that_was_changed_put_in_or_taken_out_is_a_fault(world, decided, change, message):  # noqa: F811
+    told = json.loads(decided.read_bytes())
+    change(told)
+    decided.write_text(json.dumps(told))
+    assert any(message in fault for fault in faults(now(world, MODEL))) and not now(world).sound
+
+
+def test_decisions_that_are_not_here_are_said_and_are_no_fault(world, decided):  # noqa: F811
+    decided.unlink()
+    found = now(world, MODEL)
+    assert found.sound and any("the journal holds 2 decisions of it" in finding.message for finding in found.findings)

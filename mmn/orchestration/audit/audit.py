@@ -11,6 +11,7 @@ from typing import Any
 from mmn.orchestration.audit.check import Checked, check, check_git, check_lock
 from mmn.orchestration.audit.dagster_copies import check_copies
 from mmn.orchestration.audit.dagster_events import Event, events_of
+from mmn.orchestration.audit.decisions import check_decisions, decisions_told
 from mmn.orchestration.audit.finding import Finding
 from mmn.orchestration.audit.lock import Entry
 from mmn.orchestration.audit.snapshot import Snapshot, readers, upstream
@@ -60,7 +61,8 @@ class Node:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """nodes: sources first, the subject last. read_by: reader -> (version read, why it is stale or None)."""
+    """nodes: sources first, the subject last. read_by: reader -> (version read, why it is stale or None). decisions:
+    the journal's lines of the subject's promotions, oldest first."""
 
     subject: str
     snapshot: Snapshot
@@ -69,6 +71,7 @@ class Audit:
     read_by: Mapping[str, tuple[str, str | None]]
     findings: tuple[Finding, ...]
     missing: Mapping[str, str]
+    decisions: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def sound(self) -> bool:
@@ -88,6 +91,10 @@ class Audit:
             "artifacts": [node.as_json() for node in self.nodes],
             "read_by": [
                 {"key": key, "version_read": version, "stale": why} for key, (version, why) in self.read_by.items()
+            ],
+            "decisions": [
+                {name: line.get(name) for name in ("at", "by", "verdict", "why", "candidate", "current", "now_current")}
+                for line in self.decisions
             ],
             "missing_witnesses": dict(self.missing),
             "findings": [asdict(finding) for finding in self.findings],
@@ -118,6 +125,7 @@ def _audit(
         if node.stale is not None:
             place = node.entry.path
             findings.append(Finding(severity="stale", code="stale", key=node.key, place=place, message=node.stale))
+    findings += check_decisions(snapshot, keys)
     findings += [] if why_no_events else check_copies(snapshot.root, keys, verify=verify)
     read_by = {
         reader: (snapshot.entries[reader].inputs[readers_of], staleness.why(reader))
@@ -135,6 +143,7 @@ def _audit(
         read_by=read_by,
         findings=tuple(findings),
         missing=missing,
+        decisions=tuple(decisions_told(snapshot, subject)) if subject.startswith("models/") else (),
     )
 
 

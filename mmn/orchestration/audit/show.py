@@ -28,6 +28,7 @@ def show(audit: Audit, console: Console) -> None:
     if audit.subject:
         console.print(tree(audit))
         _show_readers(audit, console)
+    _show_decisions(audit, console)
     console.print(witnesses(audit))
     show_findings(audit, console)
 
@@ -100,6 +101,12 @@ def _show_readers(audit: Audit, console: Console) -> None:
     console.print(table)
     if len(audit.read_by) > 40:
         console.print(f"… and {len(audit.read_by) - 40} more; --json lists all", highlight=False)
+
+
+def _show_decisions(audit: Audit, console: Console) -> None:
+    for line in audit.decisions[-5:]:
+        said = f"{line['verdict']}: version {line['candidate'][:12]}, {line['at']} by {line['by']}. {line['why']}"
+        console.print(f"promotion  {escape(said)}", highlight=False)
 
 
 def witnesses(audit: Audit) -> Table:
