@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 
 from mmn.data.cohort import Cohort
+from mmn.data.dataset import Dataset, Inspection, Modality, Task
 from mmn.data.errors import ContractError
 from mmn.data.evidence import HourEvidence
 from mmn.data.multibench.cohorts import published_cohort
 from mmn.data.multibench.numbers import NOT_A_NUMBER, check_shape, numbered, series
-from mmn.data.multibench.params import PUBLISHED, MultiBenchParams
+from mmn.data.multibench.params import CLEAN, PUBLISHED, MultiBenchParams
 from mmn.data.multibench.pickles import read_pickle
 
 NUM_STEPS = 50
@@ -28,6 +29,66 @@ NO_TEXT, NO_LABEL, ALL_ZERO = "all-zero text", "no label", "all zero, so absent"
 # "abc[3]" and "abc_3" are sentences of the video "abc".
 _SEGMENT = re.compile(r"(\[[^\]]*\]|_\d+)$")
 _BLOCK = 256
+
+
+def spoken_sentences(
+    *,
+    name: str,
+    title: str,
+    file: str,
+    widths: Mapping[str, int],
+    features: Mapping[str, str],
+    hint: str,
+    task: Task,
+    label: Callable[[np.ndarray], np.ndarray],
+    citation: str,
+    licence: str,
+) -> Dataset:
+    """A data set of one such pickle, `file`. widths: modality -> features per word; features: whose they are, of vision
+    and audio. hint: which file to take, for errors. label: see `build_cohort`."""
+
+    def inspect(raw: Path) -> Inspection:
+        there = (raw / file).is_file()
+        return Inspection(
+            version="MultiBench",
+            found={"features": file} if there else {},
+            skipped={},
+            problem=None if there else f"{raw} holds no {file}.",
+        )
+
+    def cohort(raw: Path, params: MultiBenchParams) -> Cohort:
+        return build_cohort(raw / file, params, widths=widths, hint=hint, task=task.name, label=label)
+
+    def evidence(raw: Path, modality: str, cohort: Cohort, params: MultiBenchParams) -> HourEvidence:
+        return read_evidence(raw / file, modality, cohort, params, widths=widths, hint=hint)
+
+    told = {m: f"{features[m]} features per word" if m in features else "GloVe vector of each word" for m in widths}
+    return Dataset(
+        name=name,
+        title=title,
+        raw=name,
+        sources={"features": (file,)},
+        cohort_sources=("features",),
+        modalities=tuple(
+            Modality(
+                name=m,
+                description=f"{told[m]} ({width}).",
+                sources=("features",),
+                evidence="hours",
+                featurizer="station_hours",
+            )
+            for m, width in widths.items()
+        ),
+        tasks=(task,),
+        inspect=inspect,
+        build_cohort=cohort,
+        read_evidence=evidence,
+        cohort_defaults=MultiBenchParams(),
+        modes=(CLEAN, PUBLISHED),
+        training_defaults={"batch_size": 32},
+        citation=citation,
+        licence=licence,
+    )
 
 
 def read_splits(path: Path, widths: Mapping[str, int], hint: str) -> dict[str, dict[str, Any]]:
