@@ -71,14 +71,17 @@ def _through_dagster(home: Path, keys: Iterable[str]) -> tuple[dict[str, list[Ev
     from dagster._core.errors import DagsterError
     from sqlalchemy.exc import SQLAlchemyError
 
+    away: list[type[Exception]] = [ImportError, DagsterError, SQLAlchemyError]
     try:
-        from dagster_postgres.utils import DagsterPostgresException as ServerAway
+        from dagster_postgres.utils import DagsterPostgresException
     except ImportError:
-        ServerAway = DagsterError
+        pass
+    else:
+        away.append(DagsterPostgresException)
     try:
         with dg.DagsterInstance.from_config(str(home)) as instance:
             return {key: events for key in keys if (events := list(_records(instance, key)))}, None
-    except (ImportError, DagsterError, SQLAlchemyError, ServerAway) as error:
+    except tuple(away) as error:
         return {}, f"its storage, named in .dagster/dagster.yaml, cannot be read ({type(error).__name__})"
 
 

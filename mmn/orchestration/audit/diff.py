@@ -41,10 +41,10 @@ def parse_side(root: Path, text: str, revision: str | None = None) -> Side:
         return Side(label=text, snapshot=here, key=text)
     where, colon, key = text.partition(":")
     folder = Path(where).expanduser()
-    if folder.is_dir() and ((folder / "dvc.lock").exists() or (folder / "artifacts").is_dir()):
-        snapshot = open_snapshot(folder.resolve())
-    elif where == "." or not where:
+    if where == "." or not where:  # this workspace, wherever one stands
         snapshot = open_snapshot(root)
+    elif folder.is_dir() and ((folder / "dvc.lock").exists() or (folder / "artifacts").is_dir()):
+        snapshot = open_snapshot(folder.resolve())
     else:
         try:
             snapshot = open_snapshot(root, where)
