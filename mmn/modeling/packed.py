@@ -154,7 +154,9 @@ class Dropout:
         if not self.chance.any() or not self.width:
             return None
         shape = (len(self.rngs), batch_size, self.width)
-        keep = self.buffers.setdefault(batch_size, np.ones(shape, dtype=self.dtype))
+        keep = self.buffers.get(batch_size)
+        if keep is None:
+            keep = self.buffers[batch_size] = np.ones(shape, dtype=self.dtype)
         scale = (1.0 / (1.0 - self.chance)).astype(keep.dtype)
         threshold = np.round(self.chance * 65_536).astype(np.uint16)
         for k, (rng, rows) in enumerate(zip(self.rngs, num_real, strict=True)):
