@@ -292,13 +292,13 @@ class MultiModN(Model):
         """(K, L + 1, B) bool: whether the item is real and its state moved there; of state 0, whether it is real."""
         real_K1B = batch.real.unsqueeze(1)
         found = {name: present_KBT.transpose(1, 2) for name, present_KBT in batch.present.items()}
-        column, first = {}, 0
+        first, nowhere = {}, 0
         for name, present_KTB in found.items():
-            column[name], first = first, first + present_KTB.shape[1]
+            first[name], nowhere = nowhere, nowhere + present_KTB.shape[1]
         # The two last columns: of a modality that is not there at all, and of state 0.
         columns = torch.cat([*found.values(), torch.zeros_like(real_K1B), torch.ones_like(real_K1B)], dim=1)
-        places = [column[name] + step if name in column else first for step, name in self.applications(order)]
-        return columns[:, [first + 1, *places]] & real_K1B
+        places = [first[name] + step if name in first else nowhere for step, name in self.applications(order)]
+        return columns[:, [nowhere + 1, *places]] & real_K1B
 
     def _decoded_losses(self, states_KRS: Tensor, targets: dict[str, Tensor], weights: dict[str, Tensor]) -> Tensor:
         per_task = [

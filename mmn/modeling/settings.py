@@ -41,6 +41,7 @@ class TrainingSettings:
         width of latents, width of a head, heads of the encoder's and the pairs' cross-attention and of self-attention,
         blocks per pair. pairs_of_absent: what stands for pairs with an absent modality: zeros, or the mean of the
         others. mode: where HighMMT's paper and its published code differ, which is followed (`highmmt/network.py`).
+        marks: of which modality a token is, one-hot or ten numbers that its encoder learns.
         tokens: modality -> in what tokens it is read, such as {shape: [1, 28, 28], patch: [4, 4]} (`TokenLayout`).
         encoder_groups, pair_groups: modality (pair: "a+b", in alphabetical order) -> number of the encoder
         (block) that it shares; all share 0. without: an ablation: no modality marks, no encoder (pairs read tokens), no
@@ -85,6 +86,7 @@ class TrainingSettings:
     cross_depth: int = 1
     pairs_of_absent: Literal["zero", "mean"] = "zero"
     mode: Literal["paper", "published"] = "paper"
+    marks: Literal["one_hot", "learnt"] = "one_hot"
     tokens: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     encoder_groups: Mapping[str, int] = field(default_factory=dict)
     pair_groups: Mapping[str, int] = field(default_factory=dict)

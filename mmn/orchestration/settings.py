@@ -143,7 +143,8 @@ def highmmt_training(params: Mapping[str, Any], phase: Literal["training", "meas
     }
     settings = resolve(TrainingSettings(tokens=tokens), dict(chosen.training), f"{HIGHMMT}.training")
     own = {"training": {}, "measuring": chosen.measuring, "tuning": chosen.tuning}[phase]
-    return dataclasses.replace(resolve(settings, dict(own), f"{HIGHMMT}.{phase}"), mode=chosen.mode)
+    marks: Literal["one_hot", "learnt"] = "learnt" if chosen.mode == "published" else "one_hot"
+    return dataclasses.replace(resolve(settings, dict(own), f"{HIGHMMT}.{phase}"), mode=chosen.mode, marks=marks)
 
 
 def open_questions_settings(params: Mapping[str, Any]) -> OpenQuestionsSettings:

@@ -93,6 +93,11 @@ def test_distances_count_harm_alone_and_what_is_within_its_error_is_none():
     np.testing.assert_allclose(found, [[0, 0.3, 0.2], [0.3, 0, 0], [0.2, 0, 0]])
 
 
+def test_there_are_as_many_groups_as_asked_for_where_no_distance_differs_from_none():
+    for num_groups in range(1, 6):
+        assert len(set(groups(np.zeros((5, 5)), num_groups))) == num_groups
+
+
 def test_groups_follow_the_distances_and_random_ones_only_their_sizes():
     two = np.array([[0, 0.1, 5, 5], [0.1, 0, 5, 5], [5, 5, 0, 0.2], [5, 5, 0.2, 0]], dtype=float)
     assert groups(two, 2) == [0, 0, 1, 1] and groups(two, 1) == [0] * 4 and groups(two, 4) == [0, 1, 2, 3]

@@ -21,7 +21,7 @@ from mmn.data.files import read_json
 from mmn.modeling.batch import Batch, ModalityShape
 from mmn.modeling.highmmt.blocks import PerceiverBlock
 from mmn.modeling.highmmt.heads import Head
-from mmn.modeling.highmmt.network import Encoder, HighMMT, Pairs
+from mmn.modeling.highmmt.network import Encoder, HighMMT, Pairs, Parts
 from mmn.modeling.highmmt.serialise import Declared, Serialiser, declare, positions
 from mmn.modeling.settings import TrainingSettings
 from mmn.modeling.storage import read_model, write_model
@@ -122,6 +122,48 @@ def test_the_blocks_have_the_published_numbers_of_parameters(
     assert sum(p.numel() for p in made.block.parameters()) == encoder
     assert made.latents_K1Ld.numel() == latents * width
     assert sum(p.numel() for p in Pairs(chosen.latent_width, chosen, rngs(1)).parameters()) == pairs
+
+
+@pytest.mark.parametrize(
+    ("latents", "width", "published"),
+    # Large: 527,987 without heads (5,136) and the dead one (385). Sharing: 44,947 without heads (1,296) and that (97).
+    [(20, 64, 527_987 - 5_136 - 385), (10, 16, 44_947 - 1_296 - 97)],
+)
+def test_with_learnt_marks_the_shared_parts_have_the_published_numbers_of_parameters(latents, width, published):
+    chosen = TrainingSettings(latents=latents, latent_width=width, latent_head_size=width, marks="learnt")
+    wide = Declared(name="widest", channels=371, axes=(20,), bands=3)
+    others = (Declared(name=f"m{n}", channels=1, axes=(5,), bands=6) for n in range(8))
+    assert sum(p.numel() for p in Parts((wide, *others), chosen, rngs(1)).parameters()) == published
+
+
+def test_a_learnt_mark_takes_the_places_of_the_one_hot_one_and_learns_where_its_modality_is_read():
+    shapes = shapes_for({"a": 3, "b": 3}, 1)
+    settings, declared = quick(**TINY, dtype="float64", marks="learnt"), [declare(s) for s in (*shapes,)]
+    never = Declared(name="never", channels=1, axes=(3,), bands=6)
+    model = HighMMT(shapes, (SICK,), 1, settings, rngs(1), declared=[*declared, never]).double()
+    (encoder,) = model.parts.encoders
+    batch = _batch(model, rate=1.0)
+    before = model(batch)["sick"]
+    before.sum().backward()
+    moved = encoder.marks_KMm.grad[0].abs().sum(dim=1)
+    assert (moved[:2] > 0).all() and moved[2] == 0
+    with torch.no_grad():
+        encoder.marks_KMm[:, :2] = encoder.marks_KMm[:, :2].flip(1)
+    assert float((model(batch)["sick"] - before).detach().abs().max()) > 1e-6
+    # The same marks written into the tokens by hand.
+    tokens = model.serialiser.tokens("b", torch.ones(1, 2, 3, 1, dtype=torch.float64))
+    assert tokens.shape[-1] == 1 + 13 + 10 and not tokens[..., 14:].any()
+    seen = torch.ones(tokens.shape[:3], dtype=torch.bool)
+    by_hand = torch.cat([tokens[..., :14], encoder.marks_KMm[:, None, None, 1].expand(1, 2, 3, 10)], dim=-1)
+    kept = encoder.block(encoder.latents_K1Ld.expand(-1, 2, -1, -1), by_hand, seen)
+    torch.testing.assert_close(encoder(tokens, seen, 1), kept)
+
+
+def test_a_model_with_learnt_marks_is_stored_and_read_and_says_the_same(tmp_path):
+    cohort, embeddings = make_world(num_items=40, seed=1)
+    trained = train(cohort, embeddings, (SICK,), "highmmt", quick(**TINY, epochs=1, marks="learnt"))
+    write_model(tmp_path / "model", trained, {"step": "test"})
+    pd.testing.assert_frame_equal(read_model(tmp_path / "model").predict(embeddings), trained.predict(embeddings))
 
 
 def test_an_image_of_the_large_setting_lies_where_the_paper_puts_it():

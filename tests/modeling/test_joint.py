@@ -103,6 +103,29 @@ def test_groups_begin_with_the_weights_of_the_model_before_and_then_differ(sourc
     assert tuned.num_parameters > pretrained.num_parameters
 
 
+def test_the_cross_group_loss_teaches_encoders_and_heads_from_data_sets_outside_their_group(sources, pretrained):
+    apart = {name: n for n, source in enumerate(sources.values()) for name in source.embeddings}
+    # One step, so that what is learnt of one data set has not reached the others yet.
+    once = quick(**{**SETTINGS, "batch_size": 200}, epochs=1, encoder_groups=apart, mode="published", clip_norm=0.0)
+    first = train_jointly(sources, once, start=(start := train_jointly(sources, dataclasses.replace(once, epochs=1))))
+
+    def weights(joint, part):
+        return torch.cat([p.detach().flatten() for p in part(joint).parameters()])
+
+    def differ(joint, part) -> bool:
+        return not torch.equal(weights(joint, part), weights(first, part))
+
+    crossed = train_jointly(sources, once, start=start, cross_group=(0.0, 0.5))
+    assert not differ(crossed, lambda j: j.parts.encoders[0]) and differ(crossed, lambda j: j.parts.encoders[1])
+    assert differ(crossed, lambda j: j.trained["one"].model.heads), "read through the other's encoder"
+    assert not differ(crossed, lambda j: j.trained["two"].model.heads)
+    assert not differ(crossed, lambda j: j.parts.blocks), "pair blocks learn nothing of it"
+    none = train_jointly(sources, once, start=start, cross_group=(0.0, 0.0, 9.0))
+    assert not any(differ(none, part) for part in (lambda j: j.parts, lambda j: j.trained["one"].model.heads))
+    with pytest.raises(ParamsError, match=r"cross_group .* mode: published"):
+        train_jointly(sources, quick(**SETTINGS), cross_group=(0.5,))
+
+
 def test_data_sets_of_other_folds_or_shared_names_are_refused(sources):
     with pytest.raises(ParamsError, match="as many folds; there are one 3, two 2"):
         train_jointly({"one": sources["one"], "two": source("two", (SICK,), 60, 1, num_folds=2)}, quick())

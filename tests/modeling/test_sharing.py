@@ -193,7 +193,7 @@ def test_settings_that_make_no_sense_are_refused():
         ({"few_shot": (2.0,)}, "few_shot"),
         ({"seeds": ()}, "seeds"),
         ({"batch_sizes": {"edu": 0}}, "batch_sizes.edu"),
-        ({"tuning": {"mode": "published"}}, "tuning names a mode: it is set once"),
+        ({"tuning": {"mode": "published"}}, "tuning names mode: `mode` decides it once"),
     ):
         with pytest.raises(ValueError, match=message):
             HighMMTSettings(**wrong)

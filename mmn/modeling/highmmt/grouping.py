@@ -7,7 +7,7 @@ from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
-from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.cluster.hierarchy import cut_tree, linkage
 from scipy.spatial.distance import squareform
 
 from mmn.data.errors import ParamsError
@@ -28,7 +28,8 @@ def distance(transfer: np.ndarray, standard_error: np.ndarray | None = None) -> 
 
 
 def groups(distances: np.ndarray, num_groups: int) -> list[int]:
-    """(M,): a group's number for each, from 0 in the order of appearance; average linkage, cut at `num_groups`."""
+    """(M,): a group's number for each, from 0 in the order of appearance; average linkage, cut at `num_groups`, which
+    there are even where distances are equal (then the order of the nodes decides)."""
     size = len(distances)
     if not 1 <= num_groups <= size:
         raise ParamsError(f"{num_groups} groups of {size}: give a number from 1 to {size}.")
@@ -36,7 +37,8 @@ def groups(distances: np.ndarray, num_groups: int) -> list[int]:
         raise ParamsError("some distances were not measured; complete them first (`complete`).")
     if size == 1:
         return [0]
-    found = fcluster(linkage(squareform(distances, checks=False), method="average"), num_groups, criterion="maxclust")
+    tree = linkage(squareform(distances, checks=False), method="average")
+    found = cut_tree(tree, n_clusters=num_groups).ravel()
     order = list(dict.fromkeys(found.tolist()))
     return [order.index(group) for group in found]
 

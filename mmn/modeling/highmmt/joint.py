@@ -9,10 +9,10 @@ as many.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,14 @@ import torch
 from torch import nn
 
 from mmn.data.errors import ParamsError
+from mmn.modeling.batch import Batch
 from mmn.modeling.checkpoint import Checkpoint, fingerprint
 from mmn.modeling.floors import read_target
 from mmn.modeling.highmmt.heterogeneity import Source, declared_of
 from mmn.modeling.highmmt.network import HIGHMMT, HighMMT, Parts
-from mmn.modeling.highmmt.serialise import Declared, Serialiser
+from mmn.modeling.highmmt.serialise import Declared
 from mmn.modeling.inputs import Member, fit_target_range, padded
+from mmn.modeling.layers import add_gradient
 from mmn.modeling.packed import Packed
 from mmn.modeling.settings import TrainingSettings
 from mmn.modeling.train import Training
@@ -55,6 +57,7 @@ def train_jointly(
     checkpoint: Checkpoint | None = None,
     only: Literal["all", "encoders", "blocks", "heads"] = "all",
     last: bool = False,
+    cross_group: Sequence[float] = (),
 ) -> Joint:
     """settings: of all (epochs, learning rate, sizes, groups over the modalities of all). batch_sizes: data set -> its
     own, so that each has about as many batches. start: a joint model whose weights to begin with: a group begins with
@@ -62,13 +65,17 @@ def train_jointly(
     are to use its weights later; None = those of `sources`. raised: task -> what its weight is multiplied by.
     checkpoint: where a training that was killed left its state, if it was this one; it goes on from there and ends with
     the same bytes. only: what learns; the rest stays as it began. last: keep the last epoch, whatever its
-    validation.
+    validation. cross_group: a weight for each encoder, by its number: with that weight an encoder and the heads learn,
+    too, from the data sets that have no modality in its group, read through it (the published code's fine-tuning; it is
+    not in the paper).
 
     Step n of an epoch holds batch n of every data set that has one, the last step first, so that the data set with the
     most batches begins alone and all end together. Each task's loss is weighted by one over the loss of a constant
     prediction, unless `settings.task_weights` names it. Kept is each member's epoch with the greatest sum of validation
     scores over data sets. Raises ParamsError where data sets differ in their number of folds.
     """
+    if any(cross_group) and settings.mode != "published":
+        raise ParamsError("cross_group is the published code's and not in the paper: set mode: published, or leave it.")
     folds = {name: source.cohort.num_folds for name, source in sources.items()}
     if len(set(folds.values())) != 1:
         told = ", ".join(f"{name} {number}" for name, number in folds.items())
@@ -85,7 +92,8 @@ def train_jointly(
         # The last to pack: from here on all parameters are views of these rows.
         packed = Packed(whole, settings.learning_rate, settings.clip_norm, settings.weight_decay)
         packed.hold(_held(parts, trainings, only))
-        history = _run(trainings, packed, settings, progress, checkpoint, only, last)
+        others = _OtherGroups(parts, cross_group)
+        history = _run(trainings, packed, settings, others, progress, checkpoint, only, last)
         trained = {name: training.finish(history[name]) for name, training in trainings.items()}
     return Joint(trained=trained, parts=parts, num_parameters=sum(p[0].numel() for p in whole.parameters()))
 
@@ -97,10 +105,9 @@ def _trainings(
     declared: tuple[Declared, ...],
     raised: Mapping[str, float],
 ) -> tuple[dict[str, Training], Parts]:
-    names = [one.name for one in declared]
     members = [Member(fold=fold, seed=settings.seed) for fold in range(next(iter(sources.values())).cohort.num_folds)]
     rngs = [member.rng("initial values") for member in members]
-    parts = Parts(Serialiser(declared=declared).width, names, settings, rngs)
+    parts = Parts(declared, settings, rngs)
     shared = dataclasses.replace(HIGHMMT, build=partial(HighMMT, declared=declared, parts=parts))
     trainings = {}
     for name, source in sources.items():
@@ -109,6 +116,26 @@ def _trainings(
         own = dataclasses.replace(settings, task_weights=weights, batch_size=batch_sizes.get(name, settings.batch_size))
         trainings[name] = Training(source.cohort, source.embeddings, source.tasks, shared, own, members)
     return trainings, parts
+
+
+class _OtherGroups:
+    """The published code's cross-group loss. weights: of each encoder, by its number."""
+
+    def __init__(self, parts: Parts, weights: Sequence[float]) -> None:
+        self.parts, self.weights = parts, tuple(weights[: len(parts.encoders)])
+
+    def add_gradients(self, model: HighMMT, batch: Batch) -> None:
+        """Of the batch read through every encoder that none of its modalities has. Pair blocks learn nothing of it."""
+        own = {self.parts.encoder_of[name] for name in model.names}
+        learning = [*model.heads.parameters(), *self.parts.encoders.parameters()]
+        for encoder, weight in enumerate(self.weights):
+            if encoder in own or not weight:
+                continue
+            with self.parts.through(encoder):
+                loss = weight * model.losses(batch).sum()
+            for p, gradient in zip(learning, torch.autograd.grad(loss, learning, allow_unused=True), strict=True):
+                if gradient is not None:
+                    add_gradient(p, gradient)
 
 
 def _held(parts: Parts, trainings: Mapping[str, Training], only: str) -> list[nn.Parameter]:
@@ -122,6 +149,7 @@ def _run(
     trainings: Mapping[str, Training],
     packed: Packed,
     settings: TrainingSettings,
+    others: _OtherGroups,
     progress: Progress,
     checkpoint: Checkpoint | None,
     only: str,
@@ -134,13 +162,15 @@ def _run(
     first, rngs = 0, [rng for training in trainings.values() for rng in training.shufflers]
     if checkpoint is not None:
         told = [training.fingerprint() for training in trainings.values()]
-        checkpoint.fingerprint = fingerprint(list(trainings), told, only, last, *packed.values, *packed.buffers)
+        checkpoint.fingerprint = fingerprint(
+            list(trainings), told, only, last, others.weights, *packed.values, *packed.buffers
+        )
         if (found := checkpoint.restore(packed, rngs)) is not None:
             first, arrays, earlier = found
             best, since_best, running = arrays["best"], arrays["since_best"], arrays["running"]
             history.append(earlier)
     for epoch in range(first, settings.epochs if running.any() else first):
-        losses = _epoch(trainings, packed, running)
+        losses = _epoch(trainings, packed, others, running)
         scores, sound = np.zeros(num_members), packed.finite()
         for number, (name, training) in enumerate(trainings.items()):
             scored, right = training.validate(sound & np.isfinite(losses[name]))
@@ -182,7 +212,9 @@ def _run(
     }
 
 
-def _epoch(trainings: Mapping[str, Training], packed: Packed, running: np.ndarray) -> dict[str, np.ndarray]:
+def _epoch(
+    trainings: Mapping[str, Training], packed: Packed, others: _OtherGroups, running: np.ndarray
+) -> dict[str, np.ndarray]:
     """Data set -> (K,): the mean training loss of each member."""
     plans = {}
     for name, training in trainings.items():
@@ -202,6 +234,7 @@ def _epoch(trainings: Mapping[str, Training], packed: Packed, running: np.ndarra
             rows = torch.from_numpy(matrix[:, part]).to(training.device)
             batch = training.inputs.gather(rows, torch.from_numpy(real[:, part]).to(training.device))
             totals[name] += model.accumulate_gradients(batch).cpu().numpy() * num_real
+            others.add_gradients(cast(HighMMT, model), batch)
             active |= num_real > 0
         packed.step(active.tolist())
     return {name: total / np.maximum(plans[name][1].sum(axis=1), 1) for name, total in totals.items()}

@@ -6,7 +6,8 @@ Tasks read at different steps see the tokens up to theirs, at the places of the 
 
 Paper and published code differ. `mode: paper`, the default: heads with batch normalisation, blocks with one residual
 around each part. `mode: published`: heads with LayerNorm, blocks whose second half is added to its input once more,
-pairs in the alphabetical order of modalities.
+pairs in the alphabetical order of modalities. The mark of a modality is one-hot, as in the paper, or a row that the
+encoder learns (`marks: learnt`), as in the published code's scripts of heterogeneity and sharing.
 
 Missing modalities are no part of the paper. Here an absent modality is never encoded; its pairs hold zeros, or, with
 `pairs_of_absent: mean`, the mean of the pairs that there are takes their place. An item with one modality reads that
@@ -17,7 +18,8 @@ K members, B items, T steps, t tokens of width E, L latents of width d, n modali
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import permutations
 from typing import Any, cast
@@ -32,15 +34,20 @@ from mmn.modeling.architecture import Architecture, ReadOnce, outputs_of
 from mmn.modeling.batch import Batch, ModalityShape
 from mmn.modeling.highmmt.blocks import PerceiverBlock
 from mmn.modeling.highmmt.heads import Head
-from mmn.modeling.highmmt.serialise import Declared, Serialiser, declare
+from mmn.modeling.highmmt.serialise import LEARNT_MARK, Declared, Serialiser, declare
 from mmn.modeling.layers import member_values
 from mmn.modeling.settings import TrainingSettings
 
 
 class Encoder(nn.Module):
-    """U: learnt latents that look at a modality's tokens. (K, R, t, E) -> (K, R, L, d)."""
+    """U: learnt latents that look at a modality's tokens. (K, R, t, E) -> (K, R, L, d).
 
-    def __init__(self, token_width: int, settings: TrainingSettings, rngs: Sequence[np.random.Generator]) -> None:
+    num_marks: of how many modalities it learns the marks, which then are the last numbers of a token; 0 = of none.
+    """
+
+    def __init__(
+        self, token_width: int, settings: TrainingSettings, rngs: Sequence[np.random.Generator], num_marks: int = 0
+    ) -> None:
         super().__init__()
         shape = (1, settings.latents, settings.latent_width)
         self.latents_K1Ld = nn.Parameter(member_values(rngs, lambda rng: rng.standard_normal(shape)))
@@ -49,7 +56,13 @@ class Encoder(nn.Module):
             settings.latent_head_size, rngs, doubled=settings.mode == "published",
         )  # fmt: skip
 
-    def forward(self, tokens_KRtE: Tensor, seen_KRt: Tensor) -> Tensor:
+        marks = member_values(rngs, lambda rng: rng.standard_normal((num_marks, LEARNT_MARK))) if num_marks else None
+        self.marks_KMm = None if marks is None else nn.Parameter(marks)
+
+    def forward(self, tokens_KRtE: Tensor, seen_KRt: Tensor, mark: int = 0) -> Tensor:
+        if self.marks_KMm is not None:
+            learnt = self.marks_KMm[:, None, None, mark].expand(*tokens_KRtE.shape[:-1], -1)
+            tokens_KRtE = torch.cat([tokens_KRtE[..., :-LEARNT_MARK], learnt], dim=-1)
         latents = self.latents_K1Ld.expand(-1, tokens_KRtE.shape[1], -1, -1)
         return self.block(latents, tokens_KRtE, seen_KRt)
 
@@ -77,17 +90,29 @@ class Parts(nn.Module):
     """Encoders and pair blocks, and which modality and pair uses which: what models of several data sets may share."""
 
     def __init__(
-        self, token_width: int, names: Sequence[str], settings: TrainingSettings, rngs: Sequence[np.random.Generator]
+        self, declared: Sequence[Declared], settings: TrainingSettings, rngs: Sequence[np.random.Generator]
     ) -> None:
         super().__init__()
+        tokens, names = serialiser(declared, settings), [one.name for one in declared]
         pairs = [pair_name(i, j) for i, j in permutations(names, 2)]
         self.encoder_of = _groups(settings.encoder_groups, names, "encoder_groups")
         self.block_of = _groups(settings.pair_groups, pairs, "pair_groups")
         num_encoders = 0 if settings.without == "encoder" else len(set(self.encoder_of.values()))
         num_blocks = 0 if settings.without == "pairs" else len(set(self.block_of.values()))
-        width = token_width if settings.without == "encoder" else settings.latent_width
-        self.encoders = nn.ModuleList(Encoder(token_width, settings, rngs) for _ in range(num_encoders))
+        width = tokens.width if settings.without == "encoder" else settings.latent_width
+        num_marks = len(names) if tokens.learnt else 0
+        self.encoders = nn.ModuleList(Encoder(tokens.width, settings, rngs, num_marks) for _ in range(num_encoders))
         self.blocks = nn.ModuleList(Pairs(width, settings, rngs) for _ in range(num_blocks))
+
+    @contextmanager
+    def through(self, encoder: int) -> Iterator[None]:
+        """For the while, that one reads all modalities."""
+        own = self.encoder_of
+        self.encoder_of = dict.fromkeys(own, encoder)
+        try:
+            yield
+        finally:
+            self.encoder_of = own
 
 
 class HighMMT(ReadOnce):
@@ -113,7 +138,7 @@ class HighMMT(ReadOnce):
         self.names = [shape.name for shape in modalities]
         self.without, self.mode = settings.without, settings.mode
         own = tuple(declare(shape, settings.tokens.get(shape.name)) for shape in modalities)
-        self.serialiser = Serialiser(declared=tuple(declared or own), marked=settings.without != "marks")
+        self.serialiser = serialiser(declared or own, settings)
         self.numbers_per_item = max(one.num_tokens for one in own) * self.serialiser.width
         for shape, mine in zip(modalities, own, strict=True):
             if self.serialiser.of(shape.name) != mine:
@@ -125,7 +150,7 @@ class HighMMT(ReadOnce):
         self.pairs = list(permutations(sorted(self.names) if published else self.names, 2))
         named = [one.name for one in self.serialiser.declared]
         self.shares = named != self.names
-        self.parts = parts if parts is not None else Parts(self.serialiser.width, named, settings, rngs)
+        self.parts = parts if parts is not None else Parts(self.serialiser.declared, settings, rngs)
         features = self._num_features(settings)
         self.heads = nn.ModuleDict({task.name: Head(features, outputs_of(task), rngs, not published) for task in tasks})
         self.read_steps = sorted({task.read_step for task in tasks})
@@ -188,7 +213,8 @@ class HighMMT(ReadOnce):
         seen_KBt = (seen_KBT | ~present_KB[..., None]).expand(*tokens_KBtE.shape[:3])
         if self.without == "encoder":
             return tokens_KBtE, present_KB, seen_KBt
-        return self.parts.encoders[self.parts.encoder_of[shape.name]](tokens_KBtE, seen_KBt), present_KB, seen_KBt
+        encoder = self.parts.encoders[self.parts.encoder_of[shape.name]]
+        return encoder(tokens_KBtE, seen_KBt, self.serialiser.mark(shape.name)), present_KB, seen_KBt
 
     def _num_features(self, settings: TrainingSettings) -> int:
         """What a head reads: the last latents of all pairs, or all latents of all modalities."""
@@ -237,6 +263,12 @@ class HighMMT(ReadOnce):
             made.append(block(tokens[i], tokens[j], seen[j]))
         there = [present[i] & present[j] for i, j in self.pairs]
         return torch.stack(made, dim=1), torch.stack(there, dim=1)
+
+
+def serialiser(declared: Sequence[Declared], settings: TrainingSettings) -> Serialiser:
+    # Without an encoder there is nothing that could learn a mark.
+    learnt = settings.marks == "learnt" and settings.without != "encoder"
+    return Serialiser(declared=tuple(declared), marked=settings.without != "marks", learnt=learnt)
 
 
 def pair_name(i: str, j: str) -> str:

@@ -24,6 +24,8 @@ from mmn.modeling.highmmt.tokens import TokenLayout, token_layout
 # narrower one is a table, each of its elements a token. A series has one token per step.
 TABLE, CHUNK = 128, 64
 STATIC_BANDS, SERIES_BANDS = 6, 3
+# Numbers of a mark that is learnt, as published; one that is not has a number for each modality.
+LEARNT_MARK = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,10 +110,11 @@ def positions(axes: Sequence[int], bands: int, max_freq: float) -> np.ndarray:
 @dataclass(frozen=True, kw_only=True)
 class Serialiser:
     """All modalities that a model may ever read, used or not; their order gives each its mark. marked: False gives all
-    the first one's."""
+    the first one's. learnt: the places of the marks are left empty, for an encoder to put its own there."""
 
     declared: tuple[Declared, ...]
     marked: bool = True
+    learnt: bool = False
 
     def __post_init__(self) -> None:
         names = [one.name for one in self.declared]
@@ -120,8 +123,16 @@ class Serialiser:
 
     @property
     def width(self) -> int:
-        """E: the widest modality's numbers, and one per modality."""
-        return max(one.width for one in self.declared) + len(self.declared)
+        """E: the widest modality's numbers, and those of a mark."""
+        return max(one.width for one in self.declared) + self._mark_width
+
+    @property
+    def _mark_width(self) -> int:
+        return LEARNT_MARK if self.learnt else len(self.declared)
+
+    def mark(self, modality: str) -> int:
+        """The number of its mark."""
+        return self.declared.index(self.of(modality)) if self.marked else 0
 
     def of(self, modality: str) -> Declared:
         for one in self.declared:
@@ -133,12 +144,12 @@ class Serialiser:
     def _tails(self) -> dict[str, Tensor]:
         """modality -> (t, E - channels): what does not depend on the data."""
         tails = {}
-        for number, one in enumerate(self.declared):
+        for one in self.declared:
             place = positions(one.axes, one.bands, one.max_freq).reshape(one.num_tokens, -1)
             tail = np.zeros((one.num_tokens, self.width - one.channels))
-            marks = len(self.declared)
-            tail[:, -marks - place.shape[1] : -marks] = place
-            tail[:, -marks + (number if self.marked else 0)] = 1.0
+            tail[:, -self._mark_width - place.shape[1] : -self._mark_width] = place
+            if not self.learnt:
+                tail[:, -self._mark_width + self.mark(one.name)] = 1.0
             tails[one.name] = torch.from_numpy(tail)
         return tails
 

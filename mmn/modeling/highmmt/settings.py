@@ -21,6 +21,8 @@ class HighMMTSettings:
     task whose gradients are looked at. involvement_threshold: a parameter is involved in the tasks in which it takes
     part this share as much as where it does most.
     mode: where paper and published code differ, which is followed, by every model here (docs/highmmt.md).
+    cross_group: of mode published: the weight with which each encoder, by its number, learns in fine-tuning from data
+    sets that have no modality in its group, too.
     training: settings of every training here; measuring, tuning: what differs in the measurement, and in the trainings
     that begin from the pre-trained weights. batch_sizes: data set -> its own, so that all have about as many batches.
     """
@@ -39,6 +41,7 @@ class HighMMTSettings:
     involvement_items: int = 64
     involvement_threshold: float = 0.2
     mode: Literal["paper", "published"] = "paper"
+    cross_group: tuple[float, ...] = (0.003, 0.011, 0.003, 0.0)
     training: Mapping[str, Any] = field(default_factory=dict)
     measuring: Mapping[str, Any] = field(default_factory=dict)
     tuning: Mapping[str, Any] = field(default_factory=dict)
@@ -53,8 +56,10 @@ class HighMMTSettings:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be at least one, each once, none negative.")
         for name in ("training", "measuring", "tuning"):
-            if "mode" in getattr(self, name):
-                raise ValueError(f"{name} names a mode: it is set once, as `mode`, for the whole analysis.")
+            if both := [key for key in ("mode", "marks") if key in getattr(self, name)]:
+                raise ValueError(f"{name} names {both[0]}: `mode` decides it once, for the whole analysis.")
+        if not all(isinstance(w, int | float) and not isinstance(w, bool) and w >= 0 for w in self.cross_group):
+            raise ValueError("cross_group must be a list of weights of at least 0.")
         for name in ("share", "crossmodal_share"):
             if (given := getattr(self, name)) is not None and not 0 < given <= 1:
                 raise ValueError(f"{name} is {given}; it must be above 0, up to 1.")

@@ -98,10 +98,11 @@ def compare_plans(
     batch_sizes: Mapping[str, int] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
     checkpoint: Callable[[str], Checkpoint | None] = lambda name: None,
+    cross_group: Sequence[float] = (),
 ) -> Iterator[tuple[Plan, Joint]]:
     """First the homogeneous pre-training, then every plan, each from the pre-trained weights: one at a time, so that
     one model is held at a time beside the first. choose: the plans, once the pre-trained model is there. checkpoint: of
-    each training, by the plan's name."""
+    each training, by the plan's name. cross_group: of `train_jointly`, for the plans that begin from those weights."""
     first = train_jointly(sources, pretraining, batch_sizes, checkpoint=checkpoint(PRETRAINED))
     chosen = choose(first)
     total = len(chosen) + 1
@@ -112,6 +113,7 @@ def compare_plans(
         if plan.from_start:
             base = dataclasses.replace(pretraining, epochs=pretraining.epochs + tuning.epochs)
         settings = dataclasses.replace(base, encoder_groups=plan.encoder_groups, pair_groups=plan.pair_groups)
-        start = None if plan.from_start else first
-        yield plan, train_jointly(sources, settings, batch_sizes, start, checkpoint=checkpoint(plan.name))
+        start, crossing = (None, ()) if plan.from_start else (first, cross_group)
+        kept = checkpoint(plan.name)
+        yield plan, train_jointly(sources, settings, batch_sizes, start, checkpoint=kept, cross_group=crossing)
         progress(done + 2, total)

@@ -53,6 +53,7 @@ def run(job: Job) -> Work:
         settings.batch_sizes,
         job.progress,
         job.checkpoint,
+        settings.cross_group if settings.mode == "published" else (),
     )
     rows: list[dict[str, object]] = []
     scores = scores_of(sources, _written(job, sources, joints, rows))
