@@ -199,7 +199,7 @@ def costs(
     settings: TrainingSettings = GROWN,
 ) -> pd.DataFrame:
     """What one training epoch of five members takes, by number of modalities of one width and architecture: counted,
-    not timed, so it is the same on every machine.
+    not timed, so it is the same wherever torch is the same.
 
     Columns `num_modalities`, `architecture`, `parameters` (of one member), `operations` (floating-point, of matrix
     products, per item and member, forwards and backwards), `peak_bytes` (most that tensors take at once during an

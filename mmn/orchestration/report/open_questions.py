@@ -129,8 +129,8 @@ def _costs(table: pd.DataFrame) -> FigureView:
         anchor="figure-open-costs",
         title="What more modalities cost",
         caption="Of a training step: floating-point operations of matrix products per item, and the most memory that "
-        "tensors take at once, five members side by side. Counted, not timed, so the same on every machine. What to "
-        "see: a model whose line is as steep as the grid's diagonal costs twice as much for twice the modalities.",
+        "tensors take at once, five members side by side. Counted, not timed: the same where torch is the same. What "
+        "to see: a model whose line is as steep as the grid's diagonal costs twice as much for twice the modalities.",
         csv="open-questions-costs",
         panels=panels,
         head=["model", "modalities", "parameters", "operations per item", "peak MiB"],
