@@ -92,6 +92,7 @@ class Dataset:
     """A data set, as a value.
 
     `raw`: the name people give its raw folder (`mmn run --raw RAW=PATH`); two data sets may share one.
+    `people`: data sets with the same word have the same people's names as subjects; "" = those of one raw folder.
     `sources`: source name -> glob patterns under the raw folder; each becomes a pinned manifest.
     `cohort_sources`: the sources that the cohort is read from; `mode_sources`: mode -> those that it reads besides,
     where they are there; `cohort_prepared`: the prepared tables that it is read from, which `build_cohort` then gets.
@@ -135,6 +136,7 @@ class Dataset:
     missingness: tuple[str, str] | None = None
     generate: Callable[..., None] | None = None
     formats: tuple[str, ...] = ()
+    people: str = ""
     export: str = ""
     shared_settings: tuple[str, ...] = ()
     binarise: str = ""

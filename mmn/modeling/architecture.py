@@ -63,7 +63,8 @@ class Architecture:
     """An architecture as a value.
 
     multitask: whether one model may have several tasks. fill_absent: what an absent modality's input holds: 0 after
-    scaling where it is never read, the training mean where it is.
+    scaling where it is never read, the training mean where it is. every_step: it learns from targets and evidence of
+    all steps; False = of those up to a task's read step alone.
     build(modalities, tasks, num_steps, settings, rngs): one generator per member. build_as_told: from a card, what
     builds that model again, where `build` alone does not.
     """
@@ -72,6 +73,7 @@ class Architecture:
     title: str
     multitask: bool
     fill_absent: Literal["zero", "mean"]
+    every_step: bool = False
     build: Callable[
         [tuple[ModalityShape, ...], tuple[Task, ...], int, TrainingSettings, Sequence[np.random.Generator]], Model
     ]

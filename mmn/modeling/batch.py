@@ -13,9 +13,14 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityShape:
+    """What a model is built for. num_versions: fitted versions of the embeddings that it is trained on, 1 or one per
+    fold; 0 where that is not known. names: (width,) what each dimension is; () where that cannot be said."""
+
     name: str
     width: int
     num_steps: int
+    num_versions: int = 0
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -60,11 +60,11 @@ class Checkpoint:
 
     def restore(self, packed: Packed, rngs: Sequence[np.random.Generator]) -> tuple[int, Arrays, pd.DataFrame] | None:
         """(epochs that are done, arrays, history), with `packed` and `rngs` set; None where there is nothing to go on
-        from: no file, a damaged one, or one of another training."""
+        from: no file, a damaged one, or one of another training or of other code."""
         try:
             with safe_open(self.path, framework="pt", device="cpu") as stored:
                 footer = json.loads((stored.metadata() or {}).get("mmn", "{}"))
-                if footer.get("fingerprint") != self.fingerprint:
+                if footer.get("fingerprint") != self.fingerprint or len(footer["rngs"]) != len(rngs):
                     return None
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         except (FileNotFoundError, SafetensorError, json.JSONDecodeError):

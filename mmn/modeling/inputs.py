@@ -74,7 +74,12 @@ def scale_(x: Tensor, shift: Tensor, inverse_scale: Tensor, undefined: Tensor, c
 
 
 def shapes_of(embeddings: Mapping[str, Embeddings]) -> tuple[ModalityShape, ...]:
-    return tuple(ModalityShape(name=m, width=e.width, num_steps=e.num_steps) for m, e in embeddings.items())
+    return tuple(
+        ModalityShape(
+            name=m, width=e.width, num_steps=e.num_steps, num_versions=e.values.shape[0], names=tuple(e.names)
+        )
+        for m, e in embeddings.items()
+    )
 
 
 def fit_scaling(
@@ -298,6 +303,11 @@ def check_inputs(cohort: Cohort, embeddings: Mapping[str, Embeddings], tasks: It
             raise ContractError(
                 f"task '{task.name}': it is {'per step' if task.per_step else 'static'}, "
                 f"its target has shape {target.shape}."
+            )
+        if np.isinf(target).any():
+            raise ContractError(
+                f"task '{task.name}': {int(np.isinf(target).sum())} of its targets are infinite; a target is a number "
+                "or missing."
             )
         if not 0 <= task.read_step < cohort.num_steps:
             raise ContractError(

@@ -17,9 +17,11 @@ REMOVAL_MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "p_fusion": ("p_fusion", {"mask_bits": False}),
     "p_fusion_bits": ("p_fusion", {"mask_bits": True}),
     "fusion_transformer": ("fusion_transformer", {"mask_bits": False}),
+    "highmmt": ("highmmt", {"pairs_of_absent": "zero"}),
+    "highmmt_mean": ("highmmt", {"pairs_of_absent": "mean"}),
 }
 # The experiment sets these itself.
-ITS_OWN = ("skip", "seed", "mask_bits")
+ITS_OWN = ("skip", "seed", "mask_bits", "pairs_of_absent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,9 +30,10 @@ class MissingnessSettings:
 
     modalities: taken away one at a time; () = the data set's one.
     rates: shares of the items concerned that lose the modality; 0, nothing removed, must be one of them.
-    models: of REMOVAL_MODELS, trained with skipping per item. The Transformer is left out by default, as elsewhere: it
-        costs more than all the others. per_batch: those of the models that are trained a second time with the
-        published skipping per batch (for comparison only).
+    models: of REMOVAL_MODELS, trained with skipping per item. The Transformer and HighMMT (with zeros, or the mean of
+        the others, for pairs of what is absent) are left out by default, as elsewhere: they cost more than all the
+        others. per_batch: those of the models that are trained a second time with the published skipping per batch (for
+        comparison only).
     removed_class: the class that loses the modality by label, and towards which a score points that removes it: 1 is
         "the worse, the less is known", 0 is "a test is ordered only where severity is high". Flipped is the other.
     driver: the modality that decides who loses another under "mar"; "" = the other one that most items have.

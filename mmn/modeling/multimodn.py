@@ -308,4 +308,4 @@ class MultiModN(Model):
         return torch.stack(per_task).sum(dim=0)
 
 
-MULTIMODN = Architecture(name="multimodn", title="MultiModN", multitask=True, fill_absent="zero", build=MultiModN)
+MULTIMODN = Architecture(name="multimodn", title="MultiModN", multitask=True, fill_absent="zero", every_step=True, build=MultiModN)

@@ -29,7 +29,8 @@ class TrainingSettings:
         accuracy + AUROC (macro) for a binary or multiclass task and mean squared error for a regression, which has no
         other. "mse" of the former is their Brier score.
     select_task: where it is among the tasks, it alone picks the epoch.
-    task_weights: task -> what its loss terms are multiplied by; 1 where none is given.
+    task_weights: task -> what its loss terms are multiplied by; 1 where none is given. One of 0 is not learnt and picks
+        no epoch; a model of that task alone learns it all the same.
     state_change_penalty: MultiModN's, times 0.01 times the mean squared change of the state by an encoder is added to
         the loss; 0 as in all published runs.
     encoders: modality -> MultiModN's encoder of it, a block such as {kind: gru} (see `encoder_settings.py`); mlp where

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -16,15 +18,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mmn.data.dataset import Task
-from mmn.data.errors import ContractError
+from mmn.data.errors import ContractError, MmnError
 from mmn.data.files import read_json, write_bytes, write_json, write_parquet
-from mmn.modeling import MODELS, load_model
+from mmn.modeling import MODELS, XGBOOST, load_model
 from mmn.modeling.batch import ModalityShape
 from mmn.modeling.inputs import Member, Scaling
 from mmn.modeling.modularity import modularity
 from mmn.modeling.multimodn import MultiModN
 from mmn.modeling.settings import TrainingSettings
 from mmn.modeling.trained import Trained
+
+if TYPE_CHECKING:
+    from mmn.modeling.xgboost_fusion import TrainedXGBoost
 
 CONTRACT = "model/1"
 WEIGHTS, CARD, HISTORY, PREDICTIONS = "model.safetensors", "card.json", "history.parquet", "predictions.parquet"
@@ -53,23 +58,36 @@ def write_model(
     write_parquet(folder / PREDICTIONS, predictions, provenance)
 
 
+def read_any_model(folder: Path) -> Trained | TrainedXGBoost:
+    """Of whatever kind the card says; both predict alike. Raises ContractError where the folder is not a whole one."""
+    if read_card(folder).get("architecture") != XGBOOST:
+        return read_model(folder)
+    from mmn.modeling.xgboost_storage import read_xgboost
+
+    return read_xgboost(folder)
+
+
 def read_model(folder: Path) -> Trained:
     """A model that predicts as the written one did. Raises ContractError where the folder is not a whole one."""
-    for name in (WEIGHTS, CARD, HISTORY, PREDICTIONS):
-        if not (folder / name).exists():
-            raise ContractError(f"{folder}: {name} is missing; a model folder has four files. Make the model again.")
-    card = read_json(folder / CARD)
-    if card.get("contract") != CONTRACT:
-        raise ContractError(f"{folder}/{CARD}: contract {card.get('contract')!r}, this code reads {CONTRACT!r}.")
+    card = read_card(folder)
+    if card.get("architecture") == XGBOOST:
+        raise ContractError(
+            f"{folder}: an XGBoost model, which is no network. Read it with mmn.modeling.xgboost_storage.read_xgboost, "
+            "or models of every kind with mmn.modeling.storage.read_any_model."
+        )
+    check_whole(folder, card, CONTRACT, (WEIGHTS, HISTORY, PREDICTIONS))
+    with understood(folder):
+        return _read(folder, card)
+
+
+def _read(folder: Path, card: dict[str, Any]) -> Trained:
     if card["architecture"] not in MODELS:
         raise ContractError(f"{folder}/{CARD}: unknown model '{card['architecture']}'; known: {', '.join(MODELS)}.")
     tensors = _read_tensors(folder / WEIGHTS)
     architecture = load_model(card["architecture"])
     settings = TrainingSettings(**card["settings"])
     tasks = tuple(Task(**task) for task in card["tasks"])
-    shapes = tuple(
-        ModalityShape(name=m["name"], width=m["width"], num_steps=m["num_steps"]) for m in card["modalities"]
-    )
+    shapes = read_shapes(card)
     members = tuple(Member(fold=m["fold"], seed=m["seed"], label=m["label"]) for m in card["members"])
     build = architecture.build if architecture.build_as_told is None else architecture.build_as_told(card)
     model = build(shapes, tasks, card["num_steps"], settings, [m.rng("initial values") for m in members])
@@ -99,11 +117,67 @@ def read_model(folder: Path) -> Trained:
         model=model,
         scaling=scaling,
         target_ranges=ranges,
-        history=pq.read_table(folder / HISTORY).to_pandas(),
-        predictions=pq.read_table(folder / PREDICTIONS).to_pandas(),
+        history=read_frame(folder / HISTORY),
+        predictions=read_frame(folder / PREDICTIONS),
         counts=[{split: m[split] for split in ("train", "validation", "test")} for m in card["members"]],
         notes=tuple(card["notes"]),
         metrics=card["metrics"],
+    )
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    path = folder / CARD
+    if not path.exists():
+        raise ContractError(f"{folder}: {CARD} is missing, so this is no model's folder. Make the model again.")
+    try:
+        card = read_json(path)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ContractError(f"{path}: not whole ({error}). Make the model again.") from error
+    if not isinstance(card, dict):
+        raise ContractError(f"{path}: this is no card of a model. Make the model again.")
+    return card
+
+
+def check_whole(folder: Path, card: Mapping[str, Any], contract: str, names: Sequence[str]) -> None:
+    for name in names:
+        if not (folder / name).exists():
+            raise ContractError(f"{folder}: {name} is missing. Make the model again.")
+    if card.get("contract") != contract:
+        raise ContractError(f"{folder}/{CARD}: contract {card.get('contract')!r}, this code reads {contract!r}.")
+
+
+@contextmanager
+def understood(folder: Path) -> Iterator[None]:
+    """What goes wrong within is the card's fault: a key that is missing, or one that this code does not know."""
+    try:
+        yield
+    except MmnError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise ContractError(
+            f"{folder}/{CARD}: this code cannot read it ({type(error).__name__}: {error}). It was cut, or written by "
+            "other code: read it with that version, or make the model again."
+        ) from error
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    try:
+        return pq.read_table(path).to_pandas()
+    except pa.ArrowInvalid as error:
+        raise ContractError(f"{path}: not a whole parquet file ({error}). Make the model again.") from error
+
+
+def read_shapes(card: Mapping[str, Any]) -> tuple[ModalityShape, ...]:
+    """Cards of before say neither versions nor names of dimensions."""
+    return tuple(
+        ModalityShape(
+            name=m["name"],
+            width=m["width"],
+            num_steps=m["num_steps"],
+            num_versions=m.get("num_versions", 0),
+            names=tuple(m.get("names", ())),
+        )
+        for m in card["modalities"]
     )
 
 

@@ -5,6 +5,7 @@ K members, B batch. Same seed, same bytes, on the CPU.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -76,10 +77,14 @@ class Training:
             raise ParamsError(f"unknown model '{architecture}'; known: {', '.join(MODELS)}.")
         if not tasks:
             raise ParamsError("no task was given; a model needs at least one.")
+        if len(tasks) == 1 and settings.task_weights.get(tasks[0].name) == 0:
+            settings = dataclasses.replace(settings, task_weights={})
+        self.cohort, self.settings, self.tasks = cohort, settings, tasks
+        if not self._weighed():
+            raise ParamsError(f"every task ({', '.join(t.name for t in tasks)}) has weight 0: nothing can be learnt.")
         if settings.draw == "classes" and tasks[0].kind == "regression":
             raise ParamsError(f"draw: classes, but '{tasks[0].name}', the first task, has none. Set draw: once.")
         check_inputs(cohort, embeddings, tasks)
-        self.cohort, self.settings, self.tasks = cohort, settings, tasks
         if members is None:
             members = [Member(fold=fold, seed=settings.seed) for fold in range(cohort.num_folds)]
         self.members = tuple(members)
@@ -101,6 +106,8 @@ class Training:
             for name, e in embeddings.items()
         }
         self._refuse_without_evidence(scaling)
+        if not value.every_step:
+            self._refuse_nothing_before_the_read_step(embeddings)
         self.inputs = Inputs(
             embeddings,
             self.members,
@@ -135,7 +142,7 @@ class Training:
         self.dropout = Dropout(
             [k.rng("dropout") for k in self.members], model.dropout_width, chances, dtype, self.device
         )
-        self.orders = np.random.default_rng([settings.seed, 3])
+        self.num_epochs = 0
 
     def run(self, progress: Progress, checkpoint: Checkpoint | None, allow_diverged: bool) -> Trained:
         settings, num_members = self.settings, len(self.members)
@@ -144,13 +151,14 @@ class Training:
         running = np.ones(num_members, dtype=bool)
         history: list[pd.DataFrame] = []
         first = 0
-        rngs = [*self.shufflers, *self.dropout.rngs, self.orders]
+        rngs = [*self.shufflers, *self.dropout.rngs]
         if checkpoint is not None:
             checkpoint.fingerprint = self.fingerprint()
             if (found := checkpoint.restore(self.packed, rngs)) is not None:
                 first, arrays, earlier = found
                 best, since_best, running = arrays["best"], arrays["since_best"], arrays["running"]
                 history.append(earlier)
+                self.num_epochs = first
         for epoch in range(first, settings.epochs if running.any() else first):
             losses = self.epoch(running)
             scores, sound = self.validate(np.isfinite(losses) & self.packed.finite())
@@ -225,13 +233,18 @@ class Training:
             batch = self.inputs.gather(rows_KN[:, part], real_KN[:, part])
             num_real = real[:, part].sum(axis=1)
             keep = self.dropout.draw(num_real, batch.size)
-            order = (
-                list(self.orders.permutation([s.name for s in model.modalities])) if settings.shuffle_order else None
-            )
+            order = self._order(first // settings.batch_size) if settings.shuffle_order else None
             losses_K = model.accumulate_gradients(batch, keep, order)
             self.packed.step(num_real > 0)
             total_K += losses_K * torch.from_numpy(num_real).to(self.device, self.inputs.dtype)
+        self.num_epochs += 1
         return total_K.cpu().numpy().astype(np.float64) / np.maximum(num_items, 1)
+
+    def _order(self, batch: int) -> list[str]:
+        """Of the modalities, one for all members. It follows from epoch and batch, so that a member meets the same
+        orders whoever is trained beside it, and for however long."""
+        rng = np.random.default_rng([self.settings.seed, 3, self.num_epochs, batch])
+        return list(rng.permutation([s.name for s in self.trained.model.modalities]))
 
     def draw_rows(self, running: np.ndarray) -> list[np.ndarray]:
         """Each member's training items of an epoch, in order; none of a member that has stopped."""
@@ -255,13 +268,16 @@ class Training:
         finite = [[bool(np.isfinite(p).all()) for p in per_member] for per_member in predicted.values()]
         said = [*finite, *([] if sound is None else [sound.tolist()])]
         still_sound: np.ndarray = np.array(said).min(axis=0)
-        chosen = [t for t in self.tasks if t.name == self.settings.select_task] or self.tasks
+        chosen = [t for t in self.tasks if t.name == self.settings.select_task] or self._weighed()
         scores = np.full(len(self.members), np.nan)
         for k in np.flatnonzero(still_sound).tolist():
             per_task = [self._score(t, k, predicted[t.name][k].astype(np.float64)) for t in chosen]
             if not np.isnan(per_task).all():
                 scores[k] = np.nansum(per_task)
         return scores, still_sound
+
+    def _weighed(self) -> list[Task]:
+        return [task for task in self.tasks if self.settings.task_weights.get(task.name, 1.0) != 0]
 
     def _stop_diverged(self, diverged: np.ndarray, without_best: np.ndarray, epoch: int, allowed: bool) -> None:
         """Weights that are no numbers are put back; ParamsError for members that have none to go back to."""
@@ -322,6 +338,25 @@ class Training:
                 raise CohortError(
                     f"fold {member.fold}: none of its {len(self.train_rows[k])} training items has any of "
                     f"{', '.join(scaling)}. Give a modality that training items have, or make the features again."
+                )
+
+    def _refuse_nothing_before_the_read_step(self, embeddings: Mapping[str, Embeddings]) -> None:
+        for member, rows in zip(self.members, self.train_rows, strict=True):
+            for task in self.tasks:
+                if np.isnan(self.target(task)[rows]).all():
+                    raise CohortError(
+                        f"fold {member.fold}: none of its {len(rows)} training items has a label for '{task.name}' at "
+                        f"step {task.read_step}, the one at which it is read; this model learns from no other."
+                    )
+            last = max(task.read_step for task in self.tasks)
+            present = np.zeros(len(rows), dtype=bool)
+            for name, e in embeddings.items():
+                kept = ~member.absent[name][rows] if name in member.absent else True
+                present |= e.present[rows, : last + 1].any(axis=1) & kept
+            if not present.any():
+                raise CohortError(
+                    f"fold {member.fold}: none of its {len(rows)} training items has any of {', '.join(embeddings)} up "
+                    f"to step {last}, the last at which a task is read; this model learns from nothing later."
                 )
 
     def _notes(self, scaling) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from mmn.data.embeddings import Embeddings
 from mmn.data.errors import ContractError, ParamsError
 from mmn.modeling.architecture import Architecture, Model
 from mmn.modeling.batch import Batch, ModalityShape
+from mmn.modeling.given import check_given
 from mmn.modeling.inputs import Inputs, Member, Scaling, padded, scale_
 from mmn.modeling.prediction_table import prediction_columns
 from mmn.modeling.settings import TrainingSettings
@@ -58,39 +60,33 @@ class Trained:
         """Of one member."""
         return sum(p[0].numel() for p in self.model.parameters())
 
-    def predict(self, embeddings: Mapping[str, Embeddings], rows: np.ndarray | None = None) -> pd.DataFrame:
+    def predict(
+        self,
+        embeddings: Mapping[str, Embeddings],
+        rows: np.ndarray | None = None,
+        order: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
         """Every member's predictions for items of these embeddings (all, or the positions `rows`).
+
+        order: in which MultiModN meets the modalities at each step; None is that of training. One that it leaves out
+        is absent.
 
         Columns `item`, `member`, `fold`, `task`, `step`, `prediction`: P(1), the target in its unit, or the number of
         the most probable class; where there is a multiclass task also `probability_0`, ... (NaN of others). A per-step
         task has a row per step if the model can be read at each, else one at its read step. Raises ContractError where
-        a modality or a width is not what the model was trained with.
+        the modalities are not all of the same items in one order, or not made as those of training (`check_given`).
         """
         items = next(iter(embeddings.values())).items if embeddings else np.array([])
         wanted = np.arange(len(items)) if rows is None else rows
         with one_thread():
-            return self.predict_rows(self.inputs(embeddings), items, [wanted] * len(self.members))
+            return self.predict_rows(self.inputs(embeddings), items, [wanted] * len(self.members), order)
 
     def inputs(
         self, embeddings: Mapping[str, Embeddings], absent: Sequence[Mapping[str, np.ndarray]] | None = None
     ) -> Inputs:
         """absent: per member, modality -> (N,) bool, items that are to lose it. What a modality that is not given
         would have held is absent."""
-        if unknown := set(embeddings) - {m.name for m in self.modalities}:
-            known = ", ".join(m.name for m in self.modalities)
-            raise ContractError(f"the model was not trained with {sorted(unknown)}; its modalities are {known}.")
-        if not embeddings:
-            raise ContractError("no modality was given; give the embeddings of at least one that the model knows.")
-        for shape in self.modalities:
-            if shape.name in embeddings:
-                found = embeddings[shape.name]
-                if (found.width, found.num_steps) != (shape.width, shape.num_steps):
-                    raise ContractError(
-                        f"modality '{shape.name}': {found.num_steps} steps of width {found.width}, the model "
-                        f"was trained with {shape.num_steps} of width {shape.width}. Make the features as for training."
-                    )
-                if np.isinf(found.values[:, found.present]).any():
-                    raise ContractError(f"modality '{shape.name}': present rows hold infinite values. Make it again.")
+        check_given(embeddings, self.modalities, self.members)
         some = next(iter(embeddings.values()))
         return Inputs(
             {m.name: embeddings.get(m.name) or nothing(some.items, m) for m in self.modalities},
@@ -106,27 +102,22 @@ class Trained:
 
     def start(self, num_items: int = 1) -> Tensor:
         """(K, B, S): the state of items of which nothing is known."""
+        if num_items < 1:
+            raise ContractError(f"a stream of {num_items} items was asked for; give at least one.")
         with torch.inference_mode():
             return self._streaming().start(num_items).clone()
 
     def update(self, state: Any, modality: str, x: np.ndarray) -> Any:
         """The state after one more piece of evidence: one step of one modality, as its featurizer gives it.
 
-        x: (B, D), or (K, B, D) where it was fitted per fold; a row of NaN is absent and its item's state stays.
-        state: what `start` or an earlier `update` gave, a tensor, or a `Stream` once an encoder of series has read.
+        x: (B, D), or (K, B, D) where it was fitted per fold, or (D,) of the one item of the stream; a row of NaN is
+        absent and its item's state stays. state: what `start` or an earlier `update` gave, a tensor, or a `Stream`
+        once an encoder of series has read. Raises ContractError where x or the state is not of these shapes.
         """
         model = self._streaming()
         model.encoder(modality)  # an unknown name is refused before anything is computed
-        learnt, like = self.scaling[modality], state if isinstance(state, Tensor) else state.state_KBS
-        x = np.asarray(x, dtype=np.float64)
-        if x.shape[-1] != learnt.shift.shape[1] or x.shape[-2] != like.shape[1]:
-            raise ContractError(
-                f"modality '{modality}': evidence of shape {x.shape}, expected {like.shape[1]} items of width "
-                f"{learnt.shift.shape[1]}."
-            )
-        x_KBD = np.broadcast_to(x, (len(self.members), *x.shape[-2:])).copy()
-        if np.isinf(x).any():
-            raise ContractError(f"modality '{modality}': the evidence holds infinite values; mark what is unknown NaN.")
+        learnt, like = self.scaling[modality], self._state_of(state)
+        x_KBD = self._evidence(x, modality, like.shape[1])
         present_KB = ~np.isnan(x_KBD).all(axis=-1) & learnt.trained[:, None]
         scaled = torch.from_numpy(x_KBD).to(like.device, like.dtype)
         shift, inverse_scale, undefined = (part[:, None] for part in learnt.tensors(like.device, like.dtype))
@@ -136,12 +127,48 @@ class Trained:
 
     def read(self, state: Any) -> dict[str, np.ndarray]:
         """task -> (K, B): what the state says: P(1), or the target in its unit; of a multiclass task (K, B, C)."""
+        model = self._streaming()
+        self._state_of(state)
         with one_thread(), torch.inference_mode():
-            predicted = self._streaming().predict(state)
+            predicted = model.predict(state)
         return {
             task.name: np.stack([self.to_unit(task, k, p) for k, p in enumerate(predicted[task.name].cpu().numpy())])
             for task in self.tasks
         }
+
+    def _evidence(self, x: Any, modality: str, num_items: int) -> np.ndarray:
+        """(K, B, D), a copy."""
+        width, num_members = self.scaling[modality].shift.shape[1], len(self.members)
+        try:
+            x = np.asarray(x, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ContractError(f"modality '{modality}': the evidence is no array of numbers.") from error
+        of_all = x[None] if x.ndim == 1 and num_items == 1 else x
+        if of_all.ndim not in {2, 3} or of_all.shape[-2:] != (num_items, width):
+            raise ContractError(
+                f"modality '{modality}': evidence of shape {x.shape}, expected {num_items} items of width {width}, "
+                f"({num_items}, {width})."
+            )
+        if of_all.ndim == 3 and len(of_all) not in {1, num_members}:
+            raise ContractError(
+                f"modality '{modality}': evidence of {len(of_all)} members, the model has {num_members}. Give one "
+                "version for all, or one for each."
+            )
+        if np.isinf(x).any():
+            raise ContractError(f"modality '{modality}': the evidence holds infinite values; mark what is unknown NaN.")
+        return np.broadcast_to(of_all, (num_members, num_items, width)).copy()
+
+    def _state_of(self, state: Any) -> Tensor:
+        """(K, B, S), of a stream too. A state of another model is refused where its shape tells."""
+        like = getattr(state, "state_KBS", state)
+        members, size = len(self.members), self.settings.state
+        if not isinstance(like, Tensor) or like.ndim != 3 or (like.shape[0], like.shape[2]) != (members, size):
+            found = tuple(like.shape) if isinstance(like, Tensor) else type(like).__name__
+            raise ContractError(
+                f"the state is not of this model: {found}, expected {members} members, any number of items and a state "
+                f"of {size}. Begin with `start` and pass on what `update` gives."
+            )
+        return like
 
     def _streaming(self) -> Any:
         if not hasattr(self.model, "update"):
@@ -149,10 +176,13 @@ class Trained:
         self.model.eval()
         return self.model
 
-    def predict_rows(self, inputs: Inputs, items: np.ndarray, rows: Sequence[np.ndarray]) -> pd.DataFrame:
+    def predict_rows(
+        self, inputs: Inputs, items: np.ndarray, rows: Sequence[np.ndarray], order: Sequence[str] | None = None
+    ) -> pd.DataFrame:
         """As `predict`, for each member's own rows."""
         frames = []
-        at_read = self.collect(inputs, rows, self._read_all)
+        self.check_order(order)
+        at_read = self.collect(inputs, rows, partial(self._read_all, order=order))
         for task in self.tasks:
             for k, member in enumerate(self.members):
                 predicted = self.to_unit(task, k, at_read[task.name][k])  # (n, steps) or (n, steps, C)
@@ -200,9 +230,17 @@ class Trained:
         per_item = len(self.members) * max(inputs, self.model.numbers_per_item)
         return min(MOST_ITEMS_AT_ONCE, max(32, INPUTS_AT_ONCE // per_item))
 
-    def _read_all(self, batch: Batch) -> dict[str, Tensor]:
+    def check_order(self, order: Sequence[str] | None) -> None:
+        """Raises ParamsError for an order that this model cannot read in."""
+        if order is None:
+            return
+        self._streaming().applications(order)  # refuses a name that it does not know
+        if len(set(order)) < len(order) or not order:
+            raise ParamsError(f"order is {', '.join(order) or 'empty'}; name the modalities to be read, each once.")
+
+    def _read_all(self, batch: Batch, order: Sequence[str] | None = None) -> dict[str, Tensor]:
         """task -> (K, B, steps): all steps of a per-step task where the model can, else the read step."""
-        every = self.model.read_every_step(batch)
+        every = self.model.read_every_step(batch) if order is None else self.model.read_every_step(batch, order)
         if not every:
             return {task: p.unsqueeze(2) for task, p in self.model.read(batch).items()}
         return {

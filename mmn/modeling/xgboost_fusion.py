@@ -21,9 +21,10 @@ import pandas as pd
 from mmn.data.cohort import Cohort
 from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
-from mmn.data.errors import CohortError, ContractError, ParamsError
+from mmn.data.errors import CohortError, ParamsError
 from mmn.modeling import metrics as m
 from mmn.modeling.batch import ModalityShape
+from mmn.modeling.given import check_given
 from mmn.modeling.inputs import Member, check_inputs, fit_target_range, shapes_of
 from mmn.modeling.xgboost_settings import XGBoostSettings
 
@@ -65,21 +66,9 @@ class TrainedXGBoost:
         """Every member's predictions for items of these embeddings (all, or the positions `rows`).
 
         Columns `item`, `member`, `fold`, `task`, `step` (the read step), `prediction`: P(1), or the target in its
-        unit. A modality that is not given is absent. Raises ContractError where a modality or a shape is not that of
-        training.
+        unit. A modality that is not given is absent. Raises ContractError as `Trained.predict` does.
         """
-        if not embeddings:
-            raise ContractError("no modality was given; give the embeddings of at least one that the model knows.")
-        if unknown := sorted(set(embeddings) - {shape.name for shape in self.modalities}):
-            known = ", ".join(shape.name for shape in self.modalities)
-            raise ContractError(f"the model was not trained with {unknown}; its modalities are {known}.")
-        for shape in self.modalities:
-            e = embeddings.get(shape.name)
-            if e is not None and (e.width, e.num_steps) != (shape.width, shape.num_steps):
-                raise ContractError(
-                    f"modality '{shape.name}': {e.num_steps} steps of width {e.width}, the model was trained with "
-                    f"{shape.num_steps} of width {shape.width}. Make the features as for training."
-                )
+        check_given(embeddings, self.modalities, self.members)
         items = next(iter(embeddings.values())).items
         rows = np.arange(len(items)) if rows is None else rows
         # As when training: what a member was made to lose there it may read here.
@@ -199,10 +188,6 @@ def table_of(
         if e is None:
             parts.append(np.full((len(rows), steps * shape.width), np.nan, dtype=np.float32))
             continue
-        if e.fitted_per_fold and member.fold >= e.values.shape[0]:
-            raise ContractError(
-                f"modality '{shape.name}': fitted for {e.values.shape[0]} folds, the model has fold {member.fold}."
-            )
         present = e.present[rows, :steps]
         if shape.name in member.absent:
             present = present & ~member.absent[shape.name][rows, None]
@@ -287,7 +272,7 @@ def _notes(
     num_train: int,
     target: np.ndarray,
 ) -> list[str]:
-    """What a reader must know of one member. Raises CohortError where there is nothing to learn from."""
+    """What a reader must know of one member. Raises CohortError where there is nothing to learn of, or from."""
     if not len(train):
         raise CohortError(
             f"fold {member.fold}: none of its {num_train} training items has a label for '{task.name}' at its read "
@@ -301,12 +286,20 @@ def _notes(
         )
     if not len(validation):
         notes.append(f"fold {member.fold}: no validation item has a label of '{task.name}', so all trees are kept.")
+    unseen = []
     for name, e in embeddings.items():
         hidden = member.absent.get(name)
         kept = train if hidden is None else train[~hidden[train]]
-        if not e.present[kept].any():
-            notes.append(f"fold {member.fold}: no training item has '{name}', so the model never uses it there.")
-    return notes
+        if not e.present[kept, : task.read_step + 1].any():
+            unseen.append(name)
+    if len(unseen) == len(embeddings):
+        raise CohortError(
+            f"fold {member.fold}: none of its {len(train)} training items has any of {', '.join(unseen)}. "
+            "Give a modality that training items have, or make the features again."
+        )
+    return notes + [
+        f"fold {member.fold}: no training item has '{name}', so the model never uses it there." for name in unseen
+    ]
 
 
 def _metrics(

@@ -9,18 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmn.data.dataset import Task
 from mmn.data.errors import ContractError
-from mmn.data.files import md5_of_file, read_json, write_bytes, write_json, write_parquet
-from mmn.modeling.batch import ModalityShape
+from mmn.data.files import md5_of_file, write_bytes, write_json, write_parquet
 from mmn.modeling.inputs import Member
+from mmn.modeling.storage import (
+    CARD,
+    HISTORY,
+    PREDICTIONS,
+    check_whole,
+    read_card,
+    read_frame,
+    read_shapes,
+    understood,
+)
 from mmn.modeling.xgboost_fusion import NAME, TITLE, TrainedXGBoost, load_xgboost
 from mmn.modeling.xgboost_settings import XGBoostSettings
 
 CONTRACT = "model-xgboost/1"
-CARD, HISTORY, PREDICTIONS = "card.json", "history.parquet", "predictions.parquet"
 
 
 def write_xgboost(
@@ -73,12 +80,13 @@ def write_xgboost(
 def read_xgboost(folder: Path) -> TrainedXGBoost:
     """A model that predicts as the written one did. Raises ContractError where the folder is not a whole one."""
     xgboost = load_xgboost()
-    for name in (CARD, HISTORY, PREDICTIONS):
-        if not (folder / name).exists():
-            raise ContractError(f"{folder}: {name} is missing. Make the model again.")
-    card = read_json(folder / CARD)
-    if card.get("contract") != CONTRACT:
-        raise ContractError(f"{folder}/{CARD}: contract {card.get('contract')!r}, this code reads {CONTRACT!r}.")
+    card = read_card(folder)
+    check_whole(folder, card, CONTRACT, (HISTORY, PREDICTIONS))
+    with understood(folder):
+        return _read(xgboost, folder, card)
+
+
+def _read(xgboost: Any, folder: Path, card: dict[str, Any]) -> TrainedXGBoost:
     boosters = []
     for member in card["members"]:
         path = folder / member["file"]
@@ -91,16 +99,13 @@ def read_xgboost(folder: Path) -> TrainedXGBoost:
     return TrainedXGBoost(
         settings=XGBoostSettings(**card["settings"]),
         task=Task(**card["tasks"][0]),
-        modalities=tuple(
-            ModalityShape(name=shape["name"], width=shape["width"], num_steps=shape["num_steps"])
-            for shape in card["modalities"]
-        ),
+        modalities=read_shapes(card),
         num_steps=card["num_steps"],
         members=tuple(Member(fold=k["fold"], seed=k["seed"], label=k["label"]) for k in card["members"]),
         boosters=boosters,
         chosen=[{name: k[name] for name in ("max_depth", "learning_rate", "num_trees")} for k in card["members"]],
-        history=pq.read_table(folder / HISTORY).to_pandas(),
-        predictions=pq.read_table(folder / PREDICTIONS).to_pandas(),
+        history=read_frame(folder / HISTORY),
+        predictions=read_frame(folder / PREDICTIONS),
         counts=[{split: k[split] for split in ("train", "validation", "test")} for k in card["members"]],
         notes=tuple(card["notes"]),
         metrics=card["metrics"],

@@ -11,7 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from mmn.data import DATASETS, load_dataset
+from mmn.orchestration.settings import highmmt_settings
 from mmn.orchestration.steps import Active, activate, build_steps, check_params
+from mmn.orchestration.steps_highmmt import not_there
 from mmn.orchestration.workspace import Workspace
 
 
@@ -71,6 +73,10 @@ def examine(workspace: Workspace, raw: Mapping[str, Path]) -> bool:
         return False
     steps = build_steps(active)
     console.print(f"Ready: {', '.join(active)} ({len(steps)} steps).")
+    joined = highmmt_settings(workspace.params)
+    if lacking := not_there(joined, active):
+        what = "the others are joined" if len(joined.datasets) - len(lacking) > 1 else "so nothing is joined"
+        console.print(f"highmmt: {', '.join(lacking)} is not here; {what}.", highlight=False)
     options = "".join(f" --raw {shlex.quote(f'{name}={folder}')}" for name, folder in raw.items())
     console.print(f"Next: mmn run{options}", highlight=False, soft_wrap=True)
     return True

@@ -118,6 +118,9 @@ def highmmt_settings(params: Mapping[str, Any]) -> HighMMTSettings:
     for where, names in (("datasets", settings.datasets), ("batch_sizes", settings.batch_sizes)):
         for name in names:
             check_known(name, DATASETS, f"{HIGHMMT}.{where}")
+    for name, tasks in settings.tasks.items():
+        for task in tasks:
+            check_known(task, [known.name for known in load_dataset(name).tasks], f"{HIGHMMT}.tasks.{name}")
     return settings
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 
 from mmn.data import DATASETS
+from mmn.modeling.highmmt.settings import HighMMTSettings
 from mmn.orchestration.settings import HIGHMMT, joined_names
 from mmn.orchestration.step import Active, Need, Step
 
@@ -22,7 +23,13 @@ def highmmt_steps(active: Mapping[str, Active]) -> Iterable[Step]:
         return
     settings = next(iter(joined.values())).joined
     assert settings is not None
-    modalities = {name: entry.modalities_for(entry.tasks) for name, entry in joined.items()}
+    tasks = {
+        name: tuple(task for task in entry.tasks if task in settings.tasks.get(name, entry.tasks))
+        for name, entry in joined.items()
+    }
+    lacking = not_there(settings, active)
+    besides = f" Not there: {', '.join(lacking)}." if lacking else ""
+    modalities = {name: entry.modalities_for(tasks[name]) for name, entry in joined.items()}
     names = joined_names(settings.datasets)
     readers = [DATASETS[name].split(":")[0] for name in joined]
     inputs = (
@@ -58,7 +65,7 @@ def highmmt_steps(active: Mapping[str, Active]) -> Iterable[Step]:
             kind=HIGHMMT,
             dataset=HIGHMMT,
             out=f"artifacts/{key}",
-            description=description,
+            description=description + besides,
             deps=(*inputs, *of_kind.get(kind, ())),
             sections=(HIGHMMT, *(f"{name}.training" for name in joined)),
             modules=(f"mmn.orchestration.actions.{action}",),
@@ -67,11 +74,17 @@ def highmmt_steps(active: Mapping[str, Active]) -> Iterable[Step]:
                 "kind": kind,
                 "modalities": modalities,
                 "names": {name: {m: names[name][m] for m in found} for name, found in modalities.items()},
-                "tasks": {name: entry.tasks for name, entry in joined.items()},
+                "tasks": tasks,
+                "lacking": lacking,
             },
             need=Need(gpus=1, mem_gb=8, minutes=240),
             action=action,
         )
+
+
+def not_there(settings: HighMMTSettings, active: Mapping[str, Active]) -> list[str]:
+    """Data sets that are to be joined and whose raw files are not here."""
+    return [name for name in settings.datasets if name not in active]
 
 
 def measured_of(kinds: Iterable[str]) -> tuple[str, ...]:

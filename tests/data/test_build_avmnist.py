@@ -8,7 +8,7 @@ import pytest
 from mmn.data.errors import CohortError, ContractError, ParamsError, RawFileError
 from mmn.data.files import read_json
 from mmn.data.multibench.avmnist import AVMNIST
-from mmn.data.multibench.build_avmnist import build_avmnist, spectrogram
+from mmn.data.multibench.build_avmnist import build_avmnist, main, spectrogram
 from mmn.data.multibench.mnist_files import RATE, read_mnist, read_recording, write_idx, write_recording
 from mmn.data.multibench.params import MultiBenchParams
 
@@ -102,6 +102,19 @@ def test_a_spectrogram_is_centred_cut_to_a_second_and_free_of_loudness():
     assert (spectrogram(np.zeros(100)) == spectrogram(np.zeros(100))[0, 0]).all(), (
         "silence is even, and no number is lost"
     )
+
+
+def test_the_command_says_what_is_wrong_without_a_traceback_and_ends_with_2(raw, tmp_path, monkeypatch, capsys):
+    given = ["--mnist", str(tmp_path), "--fsdd", str(raw / "fsdd"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["build_avmnist", *given])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and not said.out
+    assert said.err.startswith(f"{tmp_path}: train-images-idx3-ubyte is missing") and said.err.count("\n") == 1
+    monkeypatch.setattr("mmn.data.multibench.build_avmnist.build_avmnist", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        main()
 
 
 def test_files_that_are_not_as_published_are_refused_with_their_place(raw, tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -105,6 +106,77 @@ def test_embeddings_survive_the_disk_with_null_where_absent(tmp_path, num_folds,
     np.testing.assert_array_equal(back.values, made.values)
     np.testing.assert_array_equal(back.present, made.present)
     assert back.names == made.names and list(back.items) == list(items)
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A series of 6 items over 3 steps, fitted for 2 folds, and its table."""
+    path = tmp_path_factory.mktemp("series") / "e.parquet"
+    values = np.arange(2 * 6 * 3 * 2, dtype=np.float32).reshape(2, 6, 3, 2)
+    present = np.arange(18).reshape(6, 3) % 5 > 0
+    items = np.array([f"i{i}" for i in range(6)], dtype=object)
+    write_embeddings(path, Embeddings(items=items, values=values, present=present), {})
+    return pq.read_table(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda t: t.sort_by([("fold", "ascending"), ("step", "ascending")]), id="sorted by step"),
+        pytest.param(lambda t: t.sort_by([("item", "ascending"), ("step", "ascending")]), id="sorted by item"),
+        pytest.param(lambda t: t.slice(0, len(t) - 3), id="an item is missing in a fold"),
+        pytest.param(lambda t: t.slice(1), id="a step is missing"),
+        pytest.param(lambda t: pa.concat_tables([t, t]), id="every row twice"),
+        pytest.param(lambda t: t.take([1, 0, *range(2, len(t))]), id="two steps exchanged"),
+        pytest.param(lambda t: t.take([*range(15), 15, 16, 14, *range(18, len(t))]), id="another item's step"),
+        pytest.param(lambda t: t.set_column(2, "step", pa.array([10**12] * len(t))), id="a step beyond all measure"),
+        pytest.param(lambda t: t.set_column(2, "step", pa.array([-1] * len(t))), id="a negative step"),
+        pytest.param(lambda t: t.set_column(2, "step", pa.nulls(len(t), pa.int32())), id="no step"),
+        pytest.param(lambda t: t.set_column(2, "step", pa.array(["one"] * len(t))), id="a step that is no number"),
+        pytest.param(lambda t: t.set_column(1, "item", pa.nulls(len(t), pa.string())), id="no item"),
+    ],
+)
+def test_a_table_whose_rows_are_not_every_fold_item_and_step_in_order_is_refused(stored, tmp_path, change):
+    """What is read by its place would be another item's evidence."""
+    pq.write_table(change(stored), tmp_path / "e.parquet")
+    with pytest.raises(ContractError, match="rows are not every fold, item and step once, in this order"):
+        read_embeddings(tmp_path / "e.parquet")
+
+
+def test_items_may_come_in_any_order_as_long_as_each_keeps_its_steps(stored, tmp_path):
+    kept = [fold * 18 + item * 3 + step for fold in range(2) for item in (4, 1, 5) for step in range(3)]
+    pq.write_table(stored.take(kept), tmp_path / "some.parquet")
+    pq.write_table(stored, tmp_path / "all.parquet")
+    some, whole = read_embeddings(tmp_path / "some.parquet"), read_embeddings(tmp_path / "all.parquet")
+    assert list(some.items) == ["i4", "i1", "i5"]
+    np.testing.assert_array_equal(some.values, whole.values[:, [4, 1, 5]])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.slice(0, 0), "has no row"),
+        (lambda t: t.drop_columns("item"), "has no column item"),
+        (lambda t: t.set_column(3, "embedding", pa.array([1.0] * len(t))), "not lists of one size"),
+        (
+            lambda t: t.set_column(
+                3, "embedding", pa.concat_arrays([*t["embedding"][:-1].chunks, pa.nulls(1, t[3].type)])
+            ),
+            "present in one fold and absent in another",
+        ),
+    ],
+)
+def test_a_table_that_is_none_of_embeddings_is_refused(stored, tmp_path, change, message):
+    pq.write_table(change(stored), tmp_path / "e.parquet")
+    with pytest.raises(ContractError, match=message):
+        read_embeddings(tmp_path / "e.parquet")
+
+
+def test_a_table_that_a_disk_has_cut_is_refused(stored, tmp_path):
+    pq.write_table(stored, tmp_path / "e.parquet")
+    (tmp_path / "e.parquet").write_bytes((tmp_path / "e.parquet").read_bytes()[:-40])
+    with pytest.raises(ContractError, match="not a whole parquet file"):
+        read_embeddings(tmp_path / "e.parquet")
 
 
 def test_an_infinite_value_is_refused():

@@ -191,7 +191,13 @@ def test_the_other_mosei_file_is_refused_by_its_713_visual_features(tmp_path):
 def test_a_file_without_a_split_or_an_array_is_refused(tmp_path):
     file = worlds.mosei(tmp_path, num=4)
     worlds.write_pickle(tmp_path / "mosei_senti_data.pkl", {key: file[key] for key in ("train", "test")})
-    with pytest.raises(ContractError, match="does not hold train, valid, test"):
+    with pytest.raises(ContractError, match="does not hold train, valid, test, each with its arrays; valid is missing"):
+        MOSEI.build_cohort(tmp_path, CLEAN)
+    worlds.write_pickle(tmp_path / "mosei_senti_data.pkl", {"valid": file["valid"], "test": [1]})
+    with pytest.raises(ContractError, match=r"arrays; train is missing; test is no dict\. "):
+        MOSEI.build_cohort(tmp_path, CLEAN)
+    worlds.write_pickle(tmp_path / "mosei_senti_data.pkl", [1])
+    with pytest.raises(ContractError, match=r"arrays; it is no dict but list\. "):
         MOSEI.build_cohort(tmp_path, CLEAN)
     del file["test"]["audio"]
     worlds.write_pickle(tmp_path / "mosei_senti_data.pkl", file)

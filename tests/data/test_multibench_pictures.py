@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mmn.data.cohort import check_cohort
-from mmn.data.errors import ContractError, ParamsError
+from mmn.data.errors import ContractError, ParamsError, RawFileError
 from mmn.data.multibench.enrico import ENRICO, TOPICS, EnricoParams
 from tests.data import multibench_worlds as worlds
 
@@ -69,6 +69,13 @@ def test_a_missing_or_damaged_picture_is_absent_and_counted(tmp_path):
     assert evidence.quarantined["image missing"] == 1
     assert sum(evidence.quarantined.values()) == 2
     assert np.isnan(evidence.values[~evidence.present]).all()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_table_that_is_not_utf_8_is_refused_with_its_name(tmp_path, encoding):
+    (tmp_path / "design_topics.csv").write_bytes("screen_id,topic\n50101,caf\u00e9\n".encode(encoding))
+    with pytest.raises(RawFileError, match=r"design_topics\.csv: not a CSV in UTF-8 .* Save it as UTF-8"):
+        ENRICO.build_cohort(tmp_path, CLEAN)
 
 
 def test_an_unknown_topic_is_counted_and_another_table_refused(tmp_path):

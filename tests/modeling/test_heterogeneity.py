@@ -1,5 +1,7 @@
 """Heterogeneity: planted worlds come out as planted, and the published matrices give the paper's own statistics."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,11 +16,12 @@ from mmn.modeling.highmmt.grouping import (
     complete,
     distance,
     groups,
+    hidden_error,
     random_groups,
     spectrum_share,
     triangle_share,
 )
-from mmn.modeling.highmmt.heterogeneity import Node, Source, matrices, measure
+from mmn.modeling.highmmt.heterogeneity import Node, Source, gains, matrices, measure
 from tests.modeling.worlds import quick
 
 # Transcribed from the paper's figure 5, lower triangles (highmmt.md, 4.6).
@@ -48,6 +51,14 @@ def test_the_published_matrices_have_the_papers_statistics():
     assert [round(spectrum_share(d), 3) for d in (mu, mc)] == [0.967, 0.984]
     without = np.delete(np.delete(mu, (2, 3), 0), (2, 3), 1)
     assert round(spectrum_share(without), 2) == 0.87
+
+
+def test_completion_is_judged_on_what_was_measured_where_not_all_was():
+    half = np.outer([1.0, 2, 3, 4, 5], [1.0, 2, 3, 4, 5])
+    np.fill_diagonal(half, 0.0)
+    half[0, 4] = half[4, 0] = np.nan
+    found = hidden_error(half, 0.75, draws=5)
+    assert len(found) == 5 and found["completed"].notna().all() and found["rand"].isna().all()
 
 
 def test_completing_the_published_matrix_from_ten_pairs_finds_the_outlier_and_not_the_groups():
@@ -150,6 +161,50 @@ def test_modalities_of_one_law_are_near_and_one_of_another_law_is_far():
     names = [node.name for node in nodes]
     mean, error = matrices(found, names, against="again")
     assert groups(distance(mean, error), 2) == [0, 0, 1]
+
+
+def test_the_chain_from_measured_transfers_finds_the_groups_of_four_data_sets():
+    sources = {
+        name: dataclasses.replace((one := planted(300, seed=number)), embeddings={f"of_{name}": one.embeddings[law]})
+        for number, (name, law) in enumerate(zip("abcd", ("same_1", "same_2", "other", "other"), strict=True))
+    }
+    nodes = [Node(source=name, modalities=(f"of_{name}",)) for name in sources]
+    settings = quick(epochs=8, batch_size=32, learning_rate=8e-3, latent_width=8, latents=4)
+    found = measure(sources, nodes, settings, seeds=(0, 1, 2))
+    mean, error = matrices(found, [node.name for node in nodes], against="again")
+    assert groups(distance(mean, error), 2) == [0, 0, 1, 1]
+
+
+def _transfers(**own_losses: list[float]) -> pd.DataFrame:
+    rows = [
+        {"source": source, "target": target, "fold": fold, "seed": 0, "loss": 0.9, "own": own, "again": own,
+         "constant": 1.0}
+        for target, losses in own_losses.items()
+        for source in own_losses
+        if source != target
+        for fold, own in enumerate(losses)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_node_that_gains_little_or_only_as_much_as_its_error_is_silent():
+    found = gains(_transfers(good=[0.5, 0.6, 0.7], little=[0.97, 0.96, 0.97], noisy=[0.5, 1.2, 0.9]))
+    assert found["silent"].to_dict() == {"good": False, "little": True, "noisy": True}
+    assert found.loc["good", "gain"] == pytest.approx(0.4) and found.loc["good", "share"] == pytest.approx(0.4)
+    mean, _ = matrices(_transfers(good=[0.5, 0.6, 0.7], little=[0.97, 0.96, 0.97]), ["good", "little"])
+    assert np.isnan(mean[0, 1]) and mean[1, 0] == pytest.approx((0.9 - 0.6) / 0.4)
+
+
+def test_the_constant_of_a_task_of_several_classes_is_judged_as_its_models_are():
+    source = planted(120)
+    sizes = Task(name="size", number=None, kind="multiclass", description="s", read_step=0, classes=tuple("abcdef"))
+    labels = np.random.default_rng(0).integers(0, 6, 120).astype(float)
+    cohort = dataclasses.replace(source.cohort, targets={"size": labels})
+    world = {"toy": dataclasses.replace(source, cohort=cohort, tasks=(sizes,))}
+    nodes = [Node(source="toy", modalities=(name,)) for name in ("same_1", "other")]
+    found = measure(world, nodes, quick(epochs=1, batch_size=32))
+    # Of six even classes: 5/6 of squared error, and no more than a model that knows nothing.
+    assert found["constant"].between(0.80, 0.90).all()
 
 
 def interacting(num_items: int = 400, seed: int = 0) -> Source:

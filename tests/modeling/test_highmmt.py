@@ -246,6 +246,26 @@ def test_the_papers_layouts_have_its_numbers_of_tokens_and_channels():
             TrainingSettings(tokens={"m": wrong})
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"shape": 784}, "shape is 784; it must be a list of whole numbers above 0, such as [1, 28, 28]."),
+        ({"shape": [1, 28.0]}, "shape is [1, 28.0]; it must be a list of whole numbers above 0"),
+        ({"patch": "44"}, "patch is '44'; it must be a list of whole numbers above 0, such as [4, 4]."),
+        ({"max_freq": "8"}, "max_freq is '8'; it must be a number above 0"),
+        ({"max_freq": float("nan")}, "max_freq is nan; it must be a number above 0"),
+        ({1: 28}, "1 is unknown; there are shape, patch, chunk, bands, max_freq."),
+        ([1, 28, 28], "[1, 28, 28] is no block of settings; write {shape: [1, 28, 28]} or {chunk: 32}."),
+        (784, "784 is no block of settings"),
+        (None, "None is no block of settings"),
+    ],
+)
+def test_a_layout_of_tokens_of_another_form_is_refused_with_its_place_and_what_to_write(given, message):
+    with pytest.raises(ValueError) as refused:
+        TrainingSettings(tokens={"notes": given})
+    assert str(refused.value).startswith(f"tokens.notes: {message}")
+
+
 def test_a_series_of_several_tokens_per_step_is_read_up_to_the_step_and_not_where_it_is_absent(tmp_path):
     tokens = {"c": {"shape": [1, 2]}, "b": {"shape": [5, 4, 7], "patch": [2, 7]}}
     model = _model(tokens=tokens).eval()

@@ -12,6 +12,7 @@ from mmn.data.errors import ParamsError
 from mmn.modeling.highmmt import joint as joint_module
 from mmn.modeling.highmmt.heterogeneity import Source
 from mmn.modeling.highmmt.joint import train_jointly
+from mmn.modeling.highmmt.people import keep_apart
 from tests.modeling.worlds import LEVEL, SICK, make_world, quick
 
 SETTINGS = {"latents": 3, "latent_width": 8, "learning_rate": 3e-3, "batch_size": 32}
@@ -124,6 +125,36 @@ def test_the_cross_group_loss_teaches_encoders_and_heads_from_data_sets_outside_
     assert not any(differ(none, part) for part in (lambda j: j.parts, lambda j: j.trained["one"].model.heads))
     with pytest.raises(ParamsError, match=r"cross_group .* mode: published"):
         train_jointly(sources, quick(**SETTINGS), cross_group=(0.5,))
+
+
+def test_nobody_teaches_in_one_data_set_whom_another_of_the_same_people_judges():
+    one, two = (dataclasses.replace(source(n, (SICK,), 60, seed), people="p") for n, seed in (("one", 1), ("two", 2)))
+    shared = set(one.cohort.items["subject"]) & set(two.cohort.items["subject"])
+    assert len(shared) > 20
+    kept = keep_apart({"one": one, "two": two, "others": dataclasses.replace(two, people="q")})
+    assert kept["one"].given_up > 0 and kept["others"].given_up == 0 and kept["others"].cohort is two.cohort
+
+    def people(name: str, fold: int, *splits: str) -> set[str]:
+        cohort = kept[name].cohort
+        return {s for split in splits for s in cohort.items["subject"].to_numpy()[cohort.rows(fold, split)]}
+
+    for fold in range(3):
+        for mine, other in (("one", "two"), ("two", "one")):
+            assert not people(mine, fold, "train") & people(other, fold, "validation", "test")
+            assert not people(mine, fold, "validation") & people(other, fold, "test")
+        assert np.array_equal(kept["one"].cohort.rows(fold, "test"), one.cohort.rows(fold, "test"))
+    with pytest.raises(ParamsError, match="another data set of the same people 2"):
+        keep_apart({"one": one, "two": dataclasses.replace(source("two", (SICK,), 60, 1, num_folds=2), people="p")})
+
+
+def test_the_data_set_that_is_to_select_picks_the_epoch_alone(sources):
+    chosen = {name: train_jointly(sources, quick(**SETTINGS, epochs=4), select=name) for name in ("one", "two")}
+    for name, joint in chosen.items():
+        kept = joint.trained[name].history.groupby("member")["validation_score"].max()
+        sums = sum(t.history.set_index(["member", "epoch"])["validation_score"] for t in joint.trained.values())
+        assert sums.groupby("member").size().eq(4).all() and kept.notna().all()
+    one, two = (chosen[name].trained["one"].predictions["prediction"].to_numpy() for name in ("one", "two"))
+    assert not np.array_equal(one, two), "each picked another epoch"
 
 
 def test_data_sets_of_other_folds_or_shared_names_are_refused(sources):

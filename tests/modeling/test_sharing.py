@@ -192,7 +192,11 @@ def test_settings_that_make_no_sense_are_refused():
         ({"budgets": (1,)}, "at least 2"),
         ({"few_shot": (2.0,)}, "few_shot"),
         ({"seeds": ()}, "seeds"),
-        ({"batch_sizes": {"edu": 0}}, "batch_sizes.edu"),
+        ({"datasets": ("edu", "mimic"), "batch_sizes": {"edu": 0}}, "batch_sizes.edu"),
+        ({"batch_sizes": {"edu": 8}}, "batch_sizes names edu, which is not among"),
+        ({"budgets": (3, 3)}, "name each once"),
+        ({"tuning": {"latents": 8}}, "tuning names latents"),
+        ({"training": {"without": "marks"}}, "training names without: the analysis sets it"),
         ({"tuning": {"mode": "published"}}, "tuning names mode: `mode` decides it once"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -28,6 +29,63 @@ SEVERAL = {name: (SICK,) if name in SINGLE_TASK else (SICK, NOISE, LEVEL) for na
 
 def weights(trained, member: int) -> torch.Tensor:
     return torch.cat([p[member].detach().flatten() for p in trained.model.parameters()])
+
+
+def test_a_task_of_weight_0_picks_no_epoch_and_is_learnt_where_it_is_alone():
+    cohort, embeddings = make_world(num_items=60, seed=2)
+    weights = {"level": 0.0}
+    both = train(cohort, embeddings, (SICK, LEVEL), "multimodn", quick(epochs=4, task_weights=weights))
+    chosen = train(
+        cohort, embeddings, (SICK, LEVEL), "multimodn", quick(epochs=4, task_weights=weights, select_task="sick")
+    )
+    pd.testing.assert_frame_equal(both.history, chosen.history)
+    alone, plain = (
+        train(cohort, embeddings, (LEVEL,), "multimodn", quick(epochs=2, task_weights=w)) for w in (weights, {})
+    )
+    pd.testing.assert_frame_equal(alone.predictions, plain.predictions)
+    with pytest.raises(ParamsError, match=r"every task .* has weight 0"):
+        train(cohort, embeddings, (SICK, LEVEL), "multimodn", quick(task_weights={"sick": 0.0, "level": 0.0}))
+
+
+@pytest.mark.parametrize("architecture", ["p_fusion", "fusion_transformer"])
+def test_labels_and_evidence_after_the_read_step_alone_are_refused_by_models_that_read_once(architecture):
+    cohort, embeddings = make_world(num_items=40, num_steps=3)
+    early = dataclasses.replace(SICK_NOW, read_step=0)
+    late = np.repeat(cohort.targets["sick"][:, None], 3, axis=1)
+    late[:, 0] = np.nan
+    unread = dataclasses.replace(cohort, targets={"sick_now": late})
+    with pytest.raises(CohortError, match="label for 'sick_now' at step 0"):
+        train(unread, embeddings, (early,), architecture, quick())
+    assert np.isfinite(train(unread, embeddings, (early,), "multimodn", quick()).history["train_loss"]).all()
+    for e in embeddings.values():
+        e.present[:, 0] = False
+    with pytest.raises(CohortError, match="up to step 0, the last at which a task is read"):
+        train(cohort, embeddings, (dataclasses.replace(SICK, read_step=0),), architecture, quick())
+
+
+def test_an_infinite_target_is_refused_with_its_number():
+    cohort, embeddings = make_world(num_items=40)
+    cohort.targets["level"][:2] = np.inf
+    with pytest.raises(ContractError, match="'level': 2 of its targets are infinite"):
+        train(cohort, embeddings, (LEVEL,), "p_fusion", quick())
+
+
+def test_members_that_meet_modalities_in_random_orders_are_those_trained_alone():
+    cohort, embeddings = make_world(num_items=90)
+    in_first = (cohort.folds["fold"] == 0) & (cohort.folds["split"] == "train")
+    cohort = dataclasses.replace(cohort, folds=cohort.folds.drop(cohort.folds[in_first].index[:20]))
+    members = [Member(fold=0, seed=1), Member(fold=1, seed=2), Member(fold=1, seed=1)]
+    settings = quick(dtype="float64", epochs=4, shuffle_order=True, batch_size=8)
+    together = train(cohort, embeddings, (SICK,), "multimodn", settings, members)
+    for k, member in enumerate(members):
+        alone = train(cohort, embeddings, (SICK,), "multimodn", settings, [member]).history
+        mine = together.history[together.history["member"] == k].reset_index(drop=True)
+        for column in ("train_loss", "validation_score"):
+            np.testing.assert_allclose(mine[column], alone[column], atol=1e-8)
+    ordered = train(
+        cohort, embeddings, (SICK,), "multimodn", dataclasses.replace(settings, shuffle_order=False), members
+    )
+    assert not np.allclose(ordered.history["train_loss"], together.history["train_loss"])
 
 
 @pytest.mark.parametrize("architecture", MODELS)

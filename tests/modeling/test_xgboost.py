@@ -34,7 +34,7 @@ def without(embeddings: Embeddings, rows=slice(None), content=np.nan) -> Embeddi
     """The same, absent for some items; content: what the absent rows hold."""
     present, values = embeddings.present.copy(), embeddings.values.copy()
     present[rows] = False
-    values[:, rows] = content
+    values[:, ~present] = content
     return dataclasses.replace(embeddings, present=present, values=values)
 
 
@@ -221,6 +221,18 @@ def test_one_class_and_missing_labels_are_said_and_no_label_is_refused(world):
     assert partly.chosen[1]["num_trees"] == 30
     with pytest.raises(CohortError, match=r"fold 0: none of its \d+ training items has a label for 'sick'"):
         fit_xgboost(with_target(np.full(len(cohort), np.nan)), embeddings, SICK, QUICK)
+
+
+def test_training_items_without_any_evidence_up_to_the_read_step_are_refused(world):
+    cohort, embeddings = world
+    nobody = {name: without(e, cohort.rows(1, "train")) for name, e in embeddings.items()}
+    with pytest.raises(CohortError, match=r"fold 1: none of its \d+ training items has any of a, b\. Give a modality"):
+        fit_xgboost(cohort, nobody, SICK, QUICK)
+    cohort, series = make_world(num_items=60, num_steps=2)
+    late = {name: without(e, (slice(None), 0)) for name, e in series.items()}
+    with pytest.raises(CohortError, match="fold 0: none of its"):
+        fit_xgboost(cohort, late, SICK, QUICK)
+    assert fit_xgboost(cohort, late, dataclasses.replace(SICK, read_step=1), QUICK).notes == ()
 
 
 def test_bad_input_is_refused(world, trained):

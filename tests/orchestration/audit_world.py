@@ -202,6 +202,21 @@ def _scores(world: World, step: Step, out: Path, provenance: dict[str, Any]) -> 
     out.mkdir(parents=True)
     write_bytes(out / "scores.csv", b"task,auroc\ndied,0.7\n")
     write_json(out / "card.json", {"provenance": provenance})
+    # Models that a step trains beside its tables, as those of the plans of who shares.
+    for dataset in ("toy", "other"):
+        model = out / "models" / "all_shared" / dataset
+        card = {
+            "provenance": provenance, "title": "HighMMT", "architecture": "highmmt", "settings": {"epochs": 7},
+            "tasks": [{"name": "died", "kind": "binary", "per_step": False, "description": "Died in hospital?"}],
+            "metrics": {"died": {"auroc": [0.5]}}, "notes": ["trained with other as one model"],
+            "modalities": [
+                {"name": "notes", "featurizer": {"name": "text", "settings": {"width": 3}, "weights": WEIGHTS}},
+                {"name": "age", "featurizer": {"name": "table", "settings": {}}},
+            ],
+        }  # fmt: skip
+        write_json(model / "card.json", card)
+        table = pa.table({"item": ["103"], "prediction": [0.5]})
+        write_parquet(model / "predictions.parquet", table, provenance)
 
 
 _MAKERS = {"raw": _raw, "cohort": _cohort, "features": _features, "model": _model, "scores": _scores}

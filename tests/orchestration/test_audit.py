@@ -161,9 +161,10 @@ def test_the_command_prints_a_tree_and_json_with_stable_keys_and_ends_with_1_for
     told = json.loads(command(world, "model", MODEL, "--json", "--at", "HEAD", monkeypatch=monkeypatch).output)
     assert told["schema"] == "mmn-audit/1" and told["revision"]["author"] == "Ada <ada@example.org>"
     assert set(told) == {
-        "artifacts", "decisions", "findings", "missing_witnesses", "read_by", "revision", "schema", "sound", "subject",
-        "verified",
+        "artifacts", "decisions", "findings", "missing_witnesses", "part", "read_by", "revision", "schema", "sound",
+        "subject", "verified",
     }  # fmt: skip
+    assert told["part"] is None
     assert set(told["artifacts"][0]) == {
         "code", "code_version", "featurizer", "inputs", "key", "made", "params", "path", "raw", "stale", "version",
         "witnesses",

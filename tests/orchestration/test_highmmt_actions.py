@@ -29,8 +29,8 @@ TINY = {
 }  # fmt: skip
 PARAMS = {
     "highmmt": {
-        "datasets": ["mimic", "edu"], "training": TINY, "tuning": {"epochs": 1}, "budgets": [2], "by_lot": 1,
-        "involvement_items": 3, "mode": "published", "seeds": [0],
+        "datasets": ["mimic", "edu"], "training": TINY, "measuring": {"epochs": 15, "batch_size": 8},
+        "tuning": {"epochs": 1}, "budgets": [2], "by_lot": 1, "involvement_items": 3, "mode": "published", "seeds": [0],
     }
 }  # fmt: skip
 OUT = {kind: f"results/highmmt/{kind}" for kind in ("unimodal", "sharing", "involvement", "interference", "ablations")}
@@ -50,10 +50,14 @@ class Toy:
             write_cohort(self.path(f"cohorts/{name}"), cohort, {"step": "toy"})
             self.modalities[name] = tuple(f"{name}_{m}" for m in embeddings)
             for m, table in zip(self.modalities[name], embeddings.values(), strict=True):
+                # Plain to see in every modality, so that none is silent after a few epochs.
+                table.values[0, :, 0] += 30 * np.nan_to_num(cohort.targets["sick"])[:, None]
                 told = {"identity": {"featurizer": "toy"}}
                 write_embeddings(self.path(f"features/{name}/{m}"), replace(table, names=()), told)
             self.active[name] = SimpleNamespace(
-                dataset=SimpleNamespace(title=name, task=lambda wanted, of=tasks: {t.name: t for t in of}[wanted]),
+                dataset=SimpleNamespace(
+                    title=name, raw=name, people="", task=lambda wanted, of=tasks: {t.name: t for t in of}[wanted]
+                ),
                 inspection=SimpleNamespace(version="toy", generated=True),
             )
         self.tasks = {"mimic": ("sick",), "edu": ("sick", "level")}
@@ -65,7 +69,9 @@ class Toy:
 
     def job(self, kind: str, progress=lambda done, total: None) -> SimpleNamespace:
         names = {name: {m: f"{m}_here" for m in found} for name, found in self.modalities.items()}
-        options = {"kind": kind, "modalities": self.modalities, "names": names, "tasks": self.tasks}
+        options = {
+            "kind": kind, "modalities": self.modalities, "names": names, "tasks": self.tasks, "lacking": ["weather2k"],
+        }  # fmt: skip
         return SimpleNamespace(
             step=SimpleNamespace(options=options, deps=()), workspace=SimpleNamespace(params=PARAMS),
             active=self.active, path=self.path, out=self.root / OUT[kind], provenance={"step": kind},
@@ -117,6 +123,7 @@ def test_a_killed_sharing_goes_on_and_has_every_plan_of_the_papers_table(shared)
 
 
 def test_cards_and_footers_of_tables_and_models_say_the_mode(shared):
+    assert shared.card("sharing")["datasets_not_there"] == ["weather2k"]
     assert shared.card("sharing")["mode"] == shared.card("unimodal")["mode"] == "published"
     folder = shared.root / OUT["sharing"]
     assert read_provenance(folder / "front.parquet")["mode"] == "published"

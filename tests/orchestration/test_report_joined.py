@@ -53,7 +53,12 @@ def found(tmp_path):
         {"dataset": ["edu"] * 2, "share": [0.1] * 2, "way": ["alone", "after the others"], "skill": [0.1, 0.2]}
     )
     tables = {
-        "unimodal": {"distances": distances, "groups": groups, "completion": completion},
+        "unimodal": {
+            "distances": distances,
+            "groups": groups,
+            "completion": completion,
+            "gains": pd.DataFrame({"node": NODES, "gain": [0.1, 0.2, 0.0]}),
+        },
         "sharing": {"front": front, "scores": scores.assign(num_items=7, num_positive=3)},
         "transfer": {"scores": scores},
         "ablations": {
@@ -87,7 +92,7 @@ def found(tmp_path):
         folder.mkdir(parents=True)
         for name, table in of_kind.items():
             table.to_parquet(folder / f"{name}.parquet")
-        card = {"nodes": NODES, "no_better_than_a_constant": ["problem"], "num_measured": 2, "num_pairs": 3}
+        card = {"nodes": NODES, "hardly_better_than_a_constant": ["problem"], "num_measured": 2, "num_pairs": 3}
         card |= {"mode": "published", "threshold": 0.2, "items": 64}
         (folder / "card.json").write_text(json.dumps(card))
     return read_joined(lambda key: tmp_path / key, dict.fromkeys(KEYS[kind] for kind in tables))
@@ -113,7 +118,8 @@ def test_a_figure_names_what_is_near_what_was_completed_and_what_says_nothing(fo
     assert ["the whole model learns", "edu", "mimic", "+0.200", "+0.150 to +0.250"] in interfering.rows
     assert "notes and xray 0.010" in first.panels[0].alt
     assert "2 of 3 pairs were measured, the others (hatched)" in first.caption
-    assert "No model of problem beat a constant" in first.caption
+    assert "A model of problem hardly beats a constant" in first.caption
+    assert "50% hidden in turn, it misses by 0.200, their mean by 0.300." in first.caption
     assert first.rows == [["2", "notes, xray; problem"]]
     assert "2 groups by lot, 1: 200 parameters, skill 0.350" in front.panels[0].alt
     assert transfer.head[-2:] == ["alone", "after the others"] and transfer.rows == [["edu", "10%", "0.100", "0.200"]]

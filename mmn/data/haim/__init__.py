@@ -71,6 +71,8 @@ _TASKS = (
 
 _TRAINING = {
     "batch_size": 16, "dropout": 0.2, "hidden": 32, "state": 50, "epochs": 100, "select_by": "bac+auroc",
+    # Swamy et al. 2023, E.4.
+    "fusion_transformer": {"batch_size": 32, "blocks": 2, "heads": 3, "head_size": 128, "mlp": 32},
 }  # fmt: skip
 
 # MultiModN's four are read by default, in its order.
@@ -96,6 +98,7 @@ MIMIC_HAIM = Dataset(
     name="mimic_haim",
     title="MIMIC: chest X-rays, HAIM's published embeddings",
     raw="haim",
+    people="mimic",
     sources={"embeddings": PATTERNS},
     cohort_sources=("embeddings",),
     modalities=_MODALITIES,

@@ -94,8 +94,11 @@ def spoken_sentences(
 def read_splits(path: Path, widths: Mapping[str, int], hint: str) -> dict[str, dict[str, Any]]:
     """Split of the file -> name -> array. Raises ContractError for a missing name or another shape."""
     found = read_pickle(path)
-    if not isinstance(found, dict) or any(not isinstance(found.get(split), dict) for split in SPLITS):
-        raise ContractError(f"{path}: does not hold {', '.join(SPLITS)}, each with its arrays. {hint}")
+    held = found if isinstance(found, dict) else {}
+    if lacking := [split for split in SPLITS if not isinstance(held.get(split), dict)]:
+        told = "".join(f"; {split} is {'no dict' if split in held else 'missing'}" for split in lacking)
+        told = told if isinstance(found, dict) else f"; it is no dict but {type(found).__name__}"
+        raise ContractError(f"{path}: does not hold {', '.join(SPLITS)}, each with its arrays{told}. {hint}")
     for split in SPLITS:
         held = found[split]
         for name in (*widths, "labels"):

@@ -12,6 +12,7 @@ so its numbers are not met.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from mmn.data.errors import CohortError, ParamsError
+from mmn.data.errors import CohortError, MmnError, ParamsError
 from mmn.data.files import atomic_path, write_json
 from mmn.data.multibench.avmnist import BUILT, FILES, TRAIN_SHARE
 from mmn.data.multibench.mnist_files import RATE, find_recordings, read_mnist, read_recording
@@ -154,6 +155,7 @@ def _progressing(made: np.ndarray, done: int, total: int, progress: Callable[[in
 
 
 def main() -> None:
+    """The command: an error that a person can mend is printed as such, without a traceback, and the status is 2."""
     parser = argparse.ArgumentParser(description="AV-MNIST from MNIST and the Free Spoken Digit Dataset.")
     parser.add_argument("--mnist", type=Path, required=True, help="folder of MNIST's four idx files")
     parser.add_argument("--fsdd", type=Path, required=True, help="folder of the recordings, or of `recordings/`")
@@ -161,7 +163,11 @@ def main() -> None:
     parser.add_argument("--energy", type=float, default=ENERGY, help="share of the pictures' variance that is kept")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    told = build_avmnist(given.mnist, given.fsdd, given.out, energy=given.energy, seed=given.seed)
+    try:
+        told = build_avmnist(given.mnist, given.fsdd, given.out, energy=given.energy, seed=given.seed)
+    except MmnError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
     print(", ".join(f"{name}: {value}" for name, value in told.items()))
 
 

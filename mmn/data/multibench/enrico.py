@@ -114,14 +114,21 @@ def read_evidence(raw: Path, modality: str, cohort: Cohort, params: EnricoParams
 
 
 def _read_topics(path: Path) -> pd.DataFrame:
-    """`screen`, `topic` (its place in TOPICS, NaN = none of them). Raises ContractError for another table."""
+    """`screen`, `topic` (its place in TOPICS, NaN = none of them). Raises RawFileError for a file that is not readable,
+    ContractError for another table."""
     if not path.is_file():
         raise RawFileError(f"{path}: missing. Put ENRICO's table of topics there.")
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        table = csv.DictReader(stream)
-        if missing := [name for name in ("screen_id", "topic") if name not in (table.fieldnames or ())]:
-            raise ContractError(f"{path}: column '{missing[0]}' is missing. Take ENRICO's design_topics.csv.")
-        read = [(row["screen_id"], row["topic"]) for row in table]
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            table = csv.DictReader(stream)
+            if missing := [name for name in ("screen_id", "topic") if name not in (table.fieldnames or ())]:
+                raise ContractError(f"{path}: column '{missing[0]}' is missing. Take ENRICO's design_topics.csv.")
+            read = [(row["screen_id"], row["topic"]) for row in table]
+    except (UnicodeDecodeError, csv.Error) as error:
+        # Its message may quote the bytes.
+        raise RawFileError(
+            f"{path}: not a CSV in UTF-8 ({type(error).__name__}). Save it as UTF-8, or take ENRICO's {TABLE} again."
+        ) from None
     if wrong := sum(not (screen or "").isdigit() for screen, _ in read):
         raise ContractError(f"{path}: {wrong} of {len(read)} rows name no screen by number. Take ENRICO's table.")
     if len({screen for screen, _ in read}) < len(read):

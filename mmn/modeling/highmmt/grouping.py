@@ -84,12 +84,14 @@ def triangle_share(distances: np.ndarray, factor: float = 1.0, *, distinct: bool
 
 
 def hidden_error(distances: np.ndarray, share: float, rank: int = 3, draws: int = 50, seed: int = 0) -> pd.DataFrame:
-    """How well `complete` would do: of fully measured distances a share is kept, by lot, and the rest completed.
+    """How well `complete` would do: of the measured distances a share is kept, by lot, and the rest completed.
 
     A row per draw: `completed`, `mean_filled` (mean absolute error on what was hidden, by completion and by the mean of
-    what was kept), `rand` (agreement of three groups from the completed matrix with those from the full one)."""
+    what was kept), `rand` (agreement of three groups from the completed matrix with those from the full one; NaN where
+    distances are not all measured)."""
     size = len(distances)
-    every = list(combinations(range(size), 2))
+    every = [(i, j) for i, j in combinations(range(size), 2) if not np.isnan(distances[i, j])]
+    full = len(every) == size * (size - 1) // 2
     kept = max(1, round(share * len(every)))
     if size < 4 or kept == len(every):
         return pd.DataFrame(columns=["draw", "completed", "mean_filled", "rand"])
@@ -110,7 +112,7 @@ def hidden_error(distances: np.ndarray, share: float, rank: int = 3, draws: int 
                 "draw": draw,
                 "completed": float(np.abs(guess - truth).mean()),
                 "mean_filled": float(np.abs(mean - truth).mean()),
-                "rand": adjusted_rand(groups(filled, 3), groups(distances, 3)),
+                "rand": adjusted_rand(groups(filled, 3), groups(distances, 3)) if full else np.nan,
             }
         )
     return pd.DataFrame(rows)

@@ -36,20 +36,29 @@ from mmn.modeling.floors import read_target
 from mmn.modeling.highmmt.network import HIGHMMT, HighMMT
 from mmn.modeling.highmmt.serialise import Declared, declare
 from mmn.modeling.inputs import Member, fit_target_range, shapes_of
+from mmn.modeling.selection import validation_score
 from mmn.modeling.settings import TrainingSettings
 from mmn.modeling.train import train
 from mmn.modeling.trained import Trained
 
 Progress = Callable[[int, int], None]
 
+LEAST_GAIN = 0.05
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One data set: whose embeddings, and what they are to predict. The names of modalities differ between sources."""
+    """One data set: whose embeddings, and what they are to predict. The names of modalities differ between sources.
+
+    people: sources of the same people have the same word here; "" = nobody else's. given_up: rows of folds that it gave
+    up, so that these stay on one side (`people.py`).
+    """
 
     cohort: Cohort
     embeddings: Mapping[str, Embeddings]
     tasks: tuple[Task, ...]
+    people: str = ""
+    given_up: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +121,10 @@ def matrices(
     """(M, M) each, source by target: the mean transfer over members, and its standard error.
 
     A transfer is how much greater the loss is than that of the target's own model, as a share of what that one gains
-    over the constant; NaN for a target whose own model does not beat the constant: of it nothing can be said.
+    over the constant; NaN for a target that is silent (`gains`): of it nothing can be said.
     """
-    gain = (transfers["constant"] - transfers["own"]).groupby(transfers["target"]).mean()
-    share = (transfers["loss"] - transfers[against]) / transfers["target"].map(gain.where(gain > 0))
+    found = gains(transfers)
+    share = (transfers["loss"] - transfers[against]) / transfers["target"].map(found["gain"].where(~found["silent"]))
     grouped = share.groupby([transfers["source"], transfers["target"]])
     shape = {"index": list(names), "columns": list(names)}
     mean = grouped.mean().unstack().reindex(**shape).to_numpy(copy=True)
@@ -123,6 +132,23 @@ def matrices(
     np.fill_diagonal(mean, 0.0)
     np.fill_diagonal(error, 0.0)
     return mean, error
+
+
+def gains(transfers: pd.DataFrame) -> pd.DataFrame:
+    """By target: `gain`, how much less the loss of its own model is than the constant's, the mean over members, and its
+    `standard_error` (NaN of one member); `share`, of the constant's loss; `silent`.
+
+    Silent is a node whose gain is below LEAST_GAIN of the constant's loss or two standard errors: whatever is divided
+    by it is noise, and would look far from everything.
+    """
+    once = transfers.drop_duplicates(["target", "fold", "seed"])
+    by_target = (once["constant"] - once["own"]).groupby(once["target"])
+    found = pd.DataFrame(
+        {"gain": by_target.mean(), "standard_error": by_target.std(ddof=1) / np.sqrt(by_target.size())}
+    )
+    found["share"] = found["gain"] / once.groupby("target")["constant"].mean()
+    told = (found["share"] >= LEAST_GAIN) & ~(found["gain"] < 2.0 * found["standard_error"])
+    return found.assign(silent=~told)
 
 
 def declared_of(sources: Mapping[str, Source], settings: TrainingSettings) -> tuple[Declared, ...]:
@@ -208,6 +234,15 @@ def _losses(trained: Trained) -> np.ndarray:
     return -trained.history.groupby("member")["validation_score"].max().to_numpy()
 
 
+def _constant(task: Task, target: np.ndarray, ranges: np.ndarray, num_rows: int) -> np.ndarray:
+    """What knows the training labels alone, for that many rows, as `validation_score` wants a prediction."""
+    known = target[~np.isnan(target)]
+    if task.kind == "multiclass":
+        return np.tile(np.bincount(known.astype(int), minlength=len(task.classes)) / len(known), (num_rows, 1))
+    mean = float(known.mean())
+    return np.full(num_rows, (mean - ranges[0]) / (ranges[1] - ranges[0]) if task.kind == "regression" else mean)
+
+
 def _constant_losses(source: Source, members: Sequence[Member]) -> np.ndarray:
     """(K,): of the training mean on validation, summed over tasks as the models' losses are."""
     losses = []
@@ -216,10 +251,10 @@ def _constant_losses(source: Source, members: Sequence[Member]) -> np.ndarray:
         total = 0.0
         for task in source.tasks:
             target = read_target(source.cohort, task)
-            width = 1.0
-            if task.kind == "regression":
-                width = float(np.diff(fit_target_range(source.cohort.targets[task.name], [learn])[0])[0])
-            known = judge[~np.isnan(target[judge])]
-            total += float(np.mean(((target[known] - np.nanmean(target[learn])) / width) ** 2)) if len(known) else 0.0
+            ranges = fit_target_range(source.cohort.targets[task.name], [learn])[0]
+            score = validation_score(
+                task, target[judge], _constant(task, target[learn], ranges, len(judge)), "mse", ranges
+            )
+            total -= float(np.nan_to_num(score))
         losses.append(total)
     return np.array(losses)

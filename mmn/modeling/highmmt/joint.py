@@ -58,6 +58,7 @@ def train_jointly(
     only: Literal["all", "encoders", "blocks", "heads"] = "all",
     last: bool = False,
     cross_group: Sequence[float] = (),
+    select: str = "",
 ) -> Joint:
     """settings: of all (epochs, learning rate, sizes, groups over the modalities of all). batch_sizes: data set -> its
     own, so that each has about as many batches. start: a joint model whose weights to begin with: a group begins with
@@ -67,7 +68,7 @@ def train_jointly(
     the same bytes. only: what learns; the rest stays as it began. last: keep the last epoch, whatever its
     validation. cross_group: a weight for each encoder, by its number: with that weight an encoder and the heads learn,
     too, from the data sets that have no modality in its group, read through it (the published code's fine-tuning; it is
-    not in the paper).
+    not in the paper). select: the data set whose validation alone picks the epoch; "" = the sum over all.
 
     Step n of an epoch holds batch n of every data set that has one, the last step first, so that the data set with the
     most batches begins alone and all end together. Each task's loss is weighted by one over the loss of a constant
@@ -76,12 +77,7 @@ def train_jointly(
     """
     if any(cross_group) and settings.mode != "published":
         raise ParamsError("cross_group is the published code's and not in the paper: set mode: published, or leave it.")
-    folds = {name: source.cohort.num_folds for name, source in sources.items()}
-    if len(set(folds.values())) != 1:
-        told = ", ".join(f"{name} {number}" for name, number in folds.items())
-        raise ParamsError(
-            f"all data sets must have as many folds; there are {told}. Set `folds` of their cohorts alike."
-        )
+    refuse_other_folds(sources)
     with one_thread():
         trainings, parts = _trainings(
             sources, settings, batch_sizes or {}, declared or declared_of(sources, settings), raised or {}
@@ -93,9 +89,18 @@ def train_jointly(
         packed = Packed(whole, settings.learning_rate, settings.clip_norm, settings.weight_decay)
         packed.hold(_held(parts, trainings, only))
         others = _OtherGroups(parts, cross_group)
-        history = _run(trainings, packed, settings, others, progress, checkpoint, only, last)
+        history = _run(trainings, packed, settings, others, progress, checkpoint, only, last, select)
         trained = {name: training.finish(history[name]) for name, training in trainings.items()}
     return Joint(trained=trained, parts=parts, num_parameters=sum(p[0].numel() for p in whole.parameters()))
+
+
+def refuse_other_folds(sources: Mapping[str, Source]) -> None:
+    folds = {name: source.cohort.num_folds for name, source in sources.items()}
+    if len(set(folds.values())) != 1:
+        told = ", ".join(f"{name} {number}" for name, number in folds.items())
+        raise ParamsError(
+            f"all data sets must have as many folds; there are {told}. Set `num_folds` of their cohorts alike."
+        )
 
 
 def _trainings(
@@ -154,6 +159,7 @@ def _run(
     checkpoint: Checkpoint | None,
     only: str,
     last: bool,
+    select: str,
 ) -> dict[str, pd.DataFrame]:
     num_members = packed.num_members
     best, since_best = np.full(num_members, -np.inf), np.zeros(num_members, dtype=int)
@@ -163,7 +169,7 @@ def _run(
     if checkpoint is not None:
         told = [training.fingerprint() for training in trainings.values()]
         checkpoint.fingerprint = fingerprint(
-            list(trainings), told, only, last, others.weights, *packed.values, *packed.buffers
+            list(trainings), told, only, last, others.weights, select, *packed.values, *packed.buffers
         )
         if (found := checkpoint.restore(packed, rngs)) is not None:
             first, arrays, earlier = found
@@ -174,7 +180,7 @@ def _run(
         scores, sound = np.zeros(num_members), packed.finite()
         for number, (name, training) in enumerate(trainings.items()):
             scored, right = training.validate(sound & np.isfinite(losses[name]))
-            scores, sound = scores + np.nan_to_num(scored), sound & right
+            scores, sound = scores + np.nan_to_num(scored) * (select in {"", name}), sound & right
             frame = pd.DataFrame(
                 {
                     "member": np.arange(num_members, dtype=np.int32),

@@ -6,10 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+# What decides the shapes of a HighMMT's weights.
+SIZES = (
+    "latents",
+    "latent_width",
+    "latent_head_size",
+    "cross_heads",
+    "pair_heads",
+    "latent_heads",
+    "cross_depth",
+    "tokens",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class HighMMTSettings:
-    """datasets: those that are joined, two or more; none = the analysis is off.
+    """datasets: those that are joined, two or more; none = the analysis is off. tasks: data set -> which of its tasks
+    are learnt and judged here; all where none is named.
 
     seeds: of the heterogeneity measurement, each over all folds. against: what a transfer is compared with, the node's
     model started again from its own weights, or (the paper) that model itself. share: of all pairs of nodes that is
@@ -28,6 +41,7 @@ class HighMMTSettings:
     """
 
     datasets: tuple[str, ...] = ()
+    tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0,)
     against: Literal["again", "own"] = "again"
     share: float = 1.0
@@ -55,9 +69,15 @@ class HighMMTSettings:
                 raise ValueError(f"{name} must be a list of {'names' if kind is str else 'whole numbers'}.")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise ValueError("seeds must be at least one, each once, none negative.")
+        if both := [key for key in SIZES if key in self.tuning]:
+            raise ValueError(
+                f"tuning names {both[0]}: it begins from trained weights, so `training` decides their sizes."
+            )
         for name in ("training", "measuring", "tuning"):
             if both := [key for key in ("mode", "marks") if key in getattr(self, name)]:
                 raise ValueError(f"{name} names {both[0]}: `mode` decides it once, for the whole analysis.")
+            if own := [key for key in ("encoder_groups", "pair_groups", "without") if key in getattr(self, name)]:
+                raise ValueError(f"{name} names {own[0]}: the analysis sets it itself, plan by plan. Leave it out.")
         if not all(isinstance(w, int | float) and not isinstance(w, bool) and w >= 0 for w in self.cross_group):
             raise ValueError("cross_group must be a list of weights of at least 0.")
         for name in ("share", "crossmodal_share"):
@@ -67,8 +87,13 @@ class HighMMTSettings:
             raise ValueError("involvement_items must be at least 1, involvement_threshold above 0, up to 1.")
         if any(budget < 2 for budget in self.budgets) or self.by_lot < 0:
             raise ValueError("budgets must be at least 2 each (1 is always there), and by_lot not negative.")
+        if len(set(self.budgets)) < len(self.budgets):
+            raise ValueError(f"budgets are {list(self.budgets)}; name each once.")
         if not all(isinstance(s, int | float) and not isinstance(s, bool) and 0 < s <= 1 for s in self.few_shot):
             raise ValueError("few_shot must be shares above 0, up to 1.")
+        for where in ("batch_sizes", "tasks"):
+            if others := [name for name in getattr(self, where) if name not in self.datasets]:
+                raise ValueError(f"{where} names {others[0]}, which is not among the datasets.")
         for name, size in self.batch_sizes.items():
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
                 raise ValueError(f"batch_sizes.{name} is {size!r}; it must be a whole number of at least 1.")

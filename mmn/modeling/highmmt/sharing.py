@@ -51,7 +51,8 @@ def plans(
     seed: int = 0,
     features: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> list[Plan]:
-    """unimodal: (M, M) distances of `names`; crossmodal: (P, P) of `pairs`, None = pairs share one block. budgets:
+    """unimodal: (M, M) distances of `names`; crossmodal: (P, P) of `pairs`, None = all pairs share one block in every
+    plan but that of none shared. budgets:
     numbers of groups of encoders, and of pair blocks where there are as many pairs. features: both distances once more,
     of features (`features.py`); None = no groups by them."""
     rng = np.random.default_rng(seed)
@@ -72,8 +73,8 @@ def plans(
             found.append(_plan(f"{budget} {BY_FEATURES}", BY_FEATURES, names, by_features[0], paired, mine))
         if budget == budgets[0]:
             found.append(_plan(f"{budget} {FROM_START}", FROM_START, names, encoders, paired, blocks))
-    each, alone = list(range(len(names))), list(range(len(paired))) if crossmodal is not None else []
-    if alone:
+    each, alone = list(range(len(names))), list(range(len(paired)))
+    if crossmodal is not None:
         found.append(_plan(ENCODERS, ENCODERS, names, [0] * len(names), paired, alone))
         found.append(_plan(BLOCKS, BLOCKS, names, each, paired, []))
     return [*found, _plan(APART, APART, names, each, paired, alone)]

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+_EXAMPLE = {"shape": "[1, 28, 28]", "patch": "[4, 4]"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TokenLayout:
@@ -27,12 +29,14 @@ class TokenLayout:
     def __post_init__(self) -> None:
         for name in ("shape", "patch"):
             given = getattr(self, name)
-            if isinstance(given, str) or not all(isinstance(size, int) and size > 0 for size in given):
-                raise ValueError(f"{name} is {given!r}; it must be a list of whole numbers above 0.")
+            if not isinstance(given, list | tuple) or not all(_is_whole(size, 1) for size in given):
+                raise ValueError(
+                    f"{name} is {given!r}; it must be a list of whole numbers above 0, such as {_EXAMPLE[name]}."
+                )
             object.__setattr__(self, name, tuple(given))
         for name in ("chunk", "bands"):
             given = getattr(self, name)
-            if not isinstance(given, int) or isinstance(given, bool) or given < 0:
+            if not _is_whole(given, 0):
                 raise ValueError(f"{name} is {given!r}; it must be a whole number of at least 0.")
         if self.shape and len(self.shape) < 2:
             raise ValueError("shape must name channels and at least one axis.")
@@ -42,8 +46,9 @@ class TokenLayout:
             raise ValueError(f"patch {list(self.patch)} must have a size for each of the axes {list(self.shape[1:])}.")
         if any(size % part for size, part in zip(self.shape[1:], self.patch, strict=False)):
             raise ValueError(f"axes {list(self.shape[1:])} are no multiples of patch {list(self.patch)}.")
-        if not self.max_freq > 0:
-            raise ValueError(f"max_freq is {self.max_freq}; it must be above 0.")
+        freq = self.max_freq
+        if not isinstance(freq, int | float) or isinstance(freq, bool) or not 0 < freq < math.inf:
+            raise ValueError(f"max_freq is {freq!r}; it must be a number above 0, such as 8.0.")
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -60,9 +65,15 @@ class TokenLayout:
         return self.shape[0] * math.prod(self.parts) if self.shape else self.chunk
 
 
-def token_layout(given: Mapping[str, Any]) -> TokenLayout:
-    """From a block of `params.yaml` or a card. Raises ValueError for what it does not know."""
+def token_layout(given: Any) -> TokenLayout:
+    """From a block of `params.yaml` or a card. Raises ValueError for what is no block, or what it does not know."""
     known = [field.name for field in fields(TokenLayout)]
-    if unknown := sorted(set(given) - set(known)):
+    if not isinstance(given, Mapping):
+        raise ValueError(f"{given!r} is no block of settings; write {{shape: {_EXAMPLE['shape']}}} or {{chunk: 32}}.")
+    if unknown := [str(name) for name in given if name not in known]:
         raise ValueError(f"{', '.join(unknown)} is unknown; there are {', '.join(known)}.")
     return TokenLayout(**given)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

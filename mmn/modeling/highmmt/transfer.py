@@ -2,7 +2,7 @@
 
 Three ways to a model of the target, for each share of its training labels: from the start (`alone`); from a model that
 was trained on the others and then on the target (`after the others`); on all at once, with the target's loss weighted
-by one over the share (`with the others`).
+by one over the share (`with the others`). The target's validation picks the epoch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mmn.data.errors import ParamsError
 from mmn.modeling.checkpoint import Checkpoint
 from mmn.modeling.floors import read_target
 from mmn.modeling.highmmt.heterogeneity import Source, declared_of
-from mmn.modeling.highmmt.joint import train_jointly
+from mmn.modeling.highmmt.joint import refuse_other_folds, train_jointly
 from mmn.modeling.settings import TrainingSettings
 from mmn.modeling.trained import Trained
 
@@ -40,6 +40,7 @@ def transfers_to(
         raise ParamsError(f"transfer to {target} needs it and at least one data set more.")
     if wrong := [share for share in shares if not 0 < share <= 1]:
         raise ParamsError(f"a share of {wrong[0]:g} of the labels: give one above 0, up to 1.")
+    refuse_other_folds(sources)
     declared, total, done = declared_of(sources, settings), 3 * len(shares) + 1, 1
     kept = checkpoint(f"before {target}")
     before = train_jointly(others, settings, batch_sizes, declared=declared, checkpoint=kept)
@@ -56,6 +57,7 @@ def transfers_to(
                 declared=declared,
                 raised=weights if way == WITH else None,
                 checkpoint=checkpoint(f"{target} {way} {share:g}"),
+                select=target,
                 only="heads" if way == AFTER and settings.mode == "published" else "all",
             )
             done += 1

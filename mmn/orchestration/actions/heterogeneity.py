@@ -10,7 +10,7 @@ import pandas as pd
 
 from mmn.data.errors import ParamsError
 from mmn.modeling.highmmt.grouping import complete, distance, groups, hidden_error, spectrum_share, triangle_share
-from mmn.modeling.highmmt.heterogeneity import Node, Source, matrices, measure
+from mmn.modeling.highmmt.heterogeneity import Node, Source, gains, matrices, measure
 from mmn.orchestration.actions.highmmt_inputs import read_sources, write_tables
 from mmn.orchestration.pictures import heat_picture
 from mmn.orchestration.settings import highmmt_settings, highmmt_training
@@ -22,6 +22,7 @@ _KEPT_OF_ALL = (0.25, 0.5, 0.75)
 def run(job: Job) -> Work:
     settings = highmmt_settings(job.workspace.params)
     sources = read_sources(job)
+    given_up = {name: source.given_up for name, source in sources.items() if source.given_up}
     crossmodal = job.step.options["kind"] == "crossmodal"
     nodes = nodes_of(sources, pairs=crossmodal)
     names = [node.name for node in nodes]
@@ -38,12 +39,13 @@ def run(job: Job) -> Work:
     )
     mean, error = matrices(transfers, names, settings.against)
     measured = distance(mean, error)
-    gain = (transfers["constant"] - transfers["own"]).groupby(transfers["target"]).mean()
-    silent = [name for name in names if not gain.get(name, 1.0) > 0]
-    if len(silent) >= len(names) - 1:
+    gained = gains(transfers)
+    silent = [name for name in names if name in gained.index and gained["silent"][name]]
+    if np.isnan(measured[np.triu_indices(len(names), 1)]).all():
         raise ParamsError(
-            f"params.yaml: highmmt: of {len(names)} nodes, {len(silent)} have a model no better than a constant; of "
-            "those no distance is known. Train longer, or otherwise (`highmmt.measuring`)."
+            f"params.yaml: highmmt: of {len(names)} nodes, {len(silent)} have a model that is hardly better than a "
+            "constant, and between the others no distance was measured. Train longer, or otherwise "
+            "(`highmmt.measuring`), or measure a greater share."
         )
     # A silent node's distances are completed too; the card names it.
     full = complete(measured) if np.isnan(measured).any() else measured
@@ -52,6 +54,7 @@ def run(job: Job) -> Work:
         "distances": _long(names, mean, error, measured, full, {node.name: node.source for node in nodes}),
         "groups": _groups(names, full, settings.budgets),
         "completion": _completion(measured),
+        "gains": gained.reset_index(names="node"),
     }
     write_tables(
         job,
@@ -59,7 +62,8 @@ def run(job: Job) -> Work:
         kind=job.step.options["kind"],
         nodes=names,
         against=settings.against,
-        no_better_than_a_constant=silent,
+        hardly_better_than_a_constant=silent,
+        rows_given_up_to_keep_people_apart=given_up,
         num_pairs=comb(len(names), 2),
         num_measured=int((~np.isnan(measured[np.triu_indices(len(names), 1)])).sum()),
         triangle_share=triangle_share(full) if len(names) > 2 else None,
@@ -70,7 +74,9 @@ def run(job: Job) -> Work:
         "pairs measured": len(chosen) if chosen is not None else comb(len(names), 2),
     }
     if silent:
-        summary["no better than a constant, so not judged"] = ", ".join(silent)
+        summary["hardly better than a constant, so not judged"] = ", ".join(silent)
+    if given_up:
+        summary["rows given up to keep people apart"] = sum(given_up.values())
     return Work(summary=summary, pictures={"distances": heat_picture(names, full)})
 
 
@@ -124,8 +130,6 @@ def _groups(names: list[str], full: np.ndarray, budgets: tuple[int, ...]) -> pd.
 
 
 def _completion(measured: np.ndarray) -> pd.DataFrame:
-    """How well a share of these distances would give the others; nothing where not all are there."""
-    if np.isnan(measured).any():
-        return pd.DataFrame(columns=["share", "draw", "completed", "mean_filled", "rand"])
+    """How well a share of the measured distances would give the others of them."""
     parts = [hidden_error(measured, share).assign(share=share) for share in _KEPT_OF_ALL]
     return pd.concat(parts, ignore_index=True)[["share", "draw", "completed", "mean_filled", "rand"]]

@@ -12,8 +12,9 @@ from mmn.data.cohort import read_cohort
 from mmn.data.embeddings import read_embeddings
 from mmn.data.files import write_bytes, write_json, write_parquet
 from mmn.modeling.highmmt.heterogeneity import Source
-from mmn.modeling.highmmt.joint import Joint
+from mmn.modeling.highmmt.joint import Joint, refuse_other_folds
 from mmn.modeling.highmmt.network import HighMMT
+from mmn.modeling.highmmt.people import keep_apart
 from mmn.modeling.scores import score
 from mmn.modeling.storage import read_model
 from mmn.modeling.trained import Trained
@@ -22,16 +23,21 @@ from mmn.orchestration.walk import Job
 
 
 def read_sources(job: Job) -> dict[str, Source]:
-    """The data sets by name, each with the tasks whose labels it has."""
-    options = job.step.options
-    return {
-        name: Source(
+    """The data sets by name, each with its tasks; those of the same people are kept apart. Raises ParamsError where
+    they differ in their number of folds."""
+    options, found = job.step.options, {}
+    for name, modalities in options["modalities"].items():
+        dataset = job.active[name].dataset
+        found[name] = Source(
             cohort=read_cohort(job.path(f"cohorts/{name}")),
-            embeddings={options["names"][name][m]: read_embeddings(job.path(f"features/{name}/{m}")) for m in found},
-            tasks=tuple(job.active[name].dataset.task(task) for task in options["tasks"][name]),
+            embeddings={
+                options["names"][name][m]: read_embeddings(job.path(f"features/{name}/{m}")) for m in modalities
+            },
+            tasks=tuple(dataset.task(task) for task in options["tasks"][name]),
+            people=dataset.people or dataset.raw,
         )
-        for name, found in options["modalities"].items()
-    }
+    refuse_other_folds(found)
+    return keep_apart(found)
 
 
 def read_joint(job: Job, plan: str) -> Joint:
@@ -68,7 +74,16 @@ def write_tables(job: Job, tables: Mapping[str, pd.DataFrame], **card: Any) -> N
                "generated": job.active[name].inspection.generated, "modalities": list(found)}
         for name, found in job.step.options["modalities"].items()
     }  # fmt: skip
-    write_json(job.out / "card.json", {"provenance": job.provenance, "mode": mode, "datasets": described, **card})
+    write_json(
+        job.out / "card.json",
+        {
+            "provenance": job.provenance,
+            "mode": mode,
+            "datasets": described,
+            "datasets_not_there": job.step.options["lacking"],
+            **card,
+        },
+    )
 
 
 def scores_of(sources: Mapping[str, Source], models: Iterable[tuple[str, Mapping[str, Trained]]]) -> pd.DataFrame:

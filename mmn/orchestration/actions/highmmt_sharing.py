@@ -37,7 +37,7 @@ def run(job: Job) -> Work:
                 measured,
                 names,
                 between_pairs,
-                [(node.modalities[0], node.modalities[1]) for node in crossmodal] if has_pairs else [],
+                [(node.modalities[0], node.modalities[1]) for node in crossmodal],
                 [budget for budget in settings.budgets if budget < len(names)],
                 settings.by_lot,
                 features=feature_distances(first, sources),

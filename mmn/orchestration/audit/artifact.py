@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mmn.data.errors import MmnError
@@ -48,9 +48,23 @@ class Artifact:
         """The files that can say it."""
         return tuple(name for name in self.files if _can_hold(name))
 
-    def card(self) -> dict[str, Any]:
-        """`card.json` of a folder; {} where there is none."""
-        return json.loads(self.files["card.json"].read_text(encoding="utf-8")) if "card.json" in self.files else {}
+    def card(self, folder: str = ".") -> dict[str, Any]:
+        """`card.json` of it, or of a folder inside; {} where there is none."""
+        name = (PurePosixPath(folder) / "card.json").as_posix()
+        return json.loads(self.files[name].read_text(encoding="utf-8")) if name in self.files else {}
+
+    def holds(self, path: str) -> bool:
+        """A file or a folder inside."""
+        return self.folder and any(name == path or name.startswith(f"{path}/") for name in self.files)
+
+    def models_in(self, path: str = "") -> list[str]:
+        """Folders below `path` that have a card of their own: the models of a step that trains several."""
+        inside = f"{path}/" if path else ""
+        return sorted(
+            name.removesuffix("/card.json")
+            for name in self.files
+            if name.startswith(inside) and name.endswith("/card.json") and name != f"{inside}card.json"
+        )
 
 
 def in_tree(root: Path, path: str) -> Artifact | None:
@@ -125,4 +139,6 @@ def provenance_in(name: str, path: Path) -> dict[str, Any] | None:
 
 
 def _can_hold(name: str) -> bool:
-    return name.endswith((".parquet", ".safetensors")) or ("/" not in name and name.endswith(".json"))
+    if name.endswith((".parquet", ".safetensors", "/card.json")):
+        return True
+    return "/" not in name and name.endswith(".json")

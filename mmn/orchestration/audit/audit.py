@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmn.orchestration.audit.dagster_events import Event, events_of
 from mmn.orchestration.audit.decisions import check_decisions, decisions_told
 from mmn.orchestration.audit.finding import Finding
 from mmn.orchestration.audit.lock import Entry
+from mmn.orchestration.audit.part import Part, read_part
 from mmn.orchestration.audit.snapshot import Snapshot, readers, upstream
 from mmn.orchestration.audit.stages import check_stages
 from mmn.orchestration.audit.stale import Staleness
@@ -62,7 +63,8 @@ class Node:
 @dataclass(frozen=True, kw_only=True)
 class Audit:
     """nodes: sources first, the subject last. read_by: reader -> (version read, why it is stale or None). decisions:
-    the journal's lines of the subject's promotions, oldest first."""
+    the journal's lines of the subject's promotions, oldest first. part: of the subject, where a path inside was asked
+    for."""
 
     subject: str
     snapshot: Snapshot
@@ -72,6 +74,7 @@ class Audit:
     findings: tuple[Finding, ...]
     missing: Mapping[str, str]
     decisions: tuple[Mapping[str, Any], ...] = ()
+    part: Part | None = None
 
     @property
     def sound(self) -> bool:
@@ -85,6 +88,7 @@ class Audit:
         return {
             "schema": SCHEMA,
             "subject": self.subject,
+            "part": self.part.as_json() if self.part else None,
             "revision": asdict(commit) if commit else None,
             "verified": self.verified,
             "sound": self.sound,
@@ -102,10 +106,15 @@ class Audit:
 
 
 def audit(snapshot: Snapshot, key: str, *, verify: bool = False) -> Audit:
-    """Raises MmnError where the key is not recorded."""
-    snapshot.entry(key)
+    """key: of an artifact, or a path inside one, which is audited with the whole. Raises MmnError where neither is."""
+    key, inside = snapshot.within(key)
     keys = upstream(snapshot.entries, [key])
-    return _audit(snapshot, key, keys, verify=verify, readers_of=key)
+    found = _audit(snapshot, key, keys, verify=verify, readers_of=key)
+    if not inside:
+        return found
+    node = found.node(key)
+    part, faults = read_part(node.entry, node.checked.artifact, inside)
+    return replace(found, part=part, findings=(*found.findings, *faults))
 
 
 def audit_all(snapshot: Snapshot, *, verify: bool = False) -> Audit:

@@ -9,6 +9,7 @@ from typing import Any
 from mmn.data import DATASETS, load_dataset
 from mmn.data.errors import MmnError
 from mmn.orchestration.audit.audit import Audit, Node
+from mmn.orchestration.audit.part import reads
 from mmn.orchestration.report.lineage import settings
 
 _SMALL = 10  # a count of people below this is not printed
@@ -16,7 +17,7 @@ _UNSEEN = "None of these data, as far as its publisher says."
 
 
 def card(audit: Audit) -> str:
-    """Raises MmnError for what is neither a model nor an embedding."""
+    """Raises MmnError for what is neither a model nor an embedding. A path inside an artifact may be a model's."""
     if not audit.subject:
         kinds = ("models", "features")
         known = [node.key for node in audit.nodes if node.key.split("/")[0] in kinds]
@@ -26,17 +27,36 @@ def card(audit: Audit) -> str:
         )
     kind = audit.subject.split("/")[0]
     makers = {"models": model_card, "features": embedding_card}
+    if audit.part and audit.part.card:
+        return model_card(audit)
     if kind not in makers:
-        raise MmnError(f"{audit.subject}: there is a card for models and embeddings (features/…) alone.")
+        raise MmnError(
+            f"{_asked(audit)}: there is a card for models and embeddings (features/…) alone{_models(audit)}."
+        )
     return makers[kind](audit)
+
+
+def _asked(audit: Audit) -> str:
+    return f"{audit.subject}/{audit.part.path}" if audit.part else audit.subject
+
+
+def _models(audit: Audit) -> str:
+    """What it holds that there is a card of."""
+    artifact = audit.node(audit.subject).checked.artifact
+    inside = artifact.models_in(audit.part.path if audit.part else "") if artifact else []
+    more = f" and {len(inside) - 5} more" if len(inside) > 5 else ""
+    return f"; models in it: {', '.join(f'{audit.subject}/{name}' for name in inside[:5])}{more}" if inside else ""
 
 
 def model_card(audit: Audit) -> str:
     node = audit.node(audit.subject)
-    told = node.checked.artifact.card() if node.checked.artifact else {}
+    whole = node.checked.artifact.card() if node.checked.artifact else {}
+    told = audit.part.card if audit.part else whole
     if not told:
-        raise MmnError(f"{audit.subject}: its card.json is not here. `dvc pull` brings it back.")
-    lines = [f"# {told['title']}: {node.key}", "", *_identity(node, audit)]
+        raise MmnError(f"{_asked(audit)}: its card.json is not here. `dvc pull` brings it back.")
+    lines = [f"# {told['title']}: {_asked(audit)}", "", *_identity(node, audit)]
+    if audit.part:
+        lines += ["", f"A part of `{node.key}`: version, code and parameters above are of the whole."]
     lines += ["", "## What it predicts", ""]
     for task in told["tasks"]:
         lines.append(
@@ -51,11 +71,15 @@ def model_card(audit: Audit) -> str:
     ]
     lines += _table(("task", "metric", "value", "members"), rows)
     lines += ["", "## What it was trained on", "", *_cohort(audit)]
-    lines += ["", *_embeddings_table(audit), "", "## Settings", ""]
+    lines += ["", *_embeddings_table(audit)]
+    if audit.part:
+        lines += ["", "## What it reads", "", *_table(("modality", "featurizer", "weights"), reads(told))]
+    lines += ["", "## Settings", ""]
     lines += _table(("setting", "value"), [(name, str(value)) for name, value in sorted(told["settings"].items())])
     notes = [*told.get("notes", []), *(f"Published behaviour: {name}" for name in told.get("published_behaviour", []))]
     lines += ["", "## What a user must know", "", *_bullets(notes or ["Nothing beyond the terms below."])]
-    return "\n".join([*lines, "", *_terms(audit, node.key.split("/")[1]), *_standing(audit)]) + "\n"
+    names = [key.split("/")[1] for n in audit.nodes if (key := n.key).startswith("cohorts/")] if audit.part else []
+    return "\n".join([*lines, "", *_terms(audit, *(names or [node.key.split("/")[1]])), *_standing(audit)]) + "\n"
 
 
 def embedding_card(audit: Audit) -> str:
@@ -93,11 +117,12 @@ def _identity(node: Node, audit: Audit) -> list[str]:
 
 
 def _cohort(audit: Audit) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for node in audit.nodes:
         if not node.key.startswith("cohorts/") or node.checked.artifact is None:
             continue
         told = node.checked.artifact.card()
+        lines += [""] if lines else []
         lines.append(
             f"`{node.key}` at {node.entry.version}: {_count(told['num_items'])} items of "
             f"{_count(told['num_subjects'])} subjects, {told['num_steps']} steps, "
@@ -139,10 +164,10 @@ def _weights(told: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _terms(audit: Audit, name: str) -> list[str]:
+def _terms(audit: Audit, *names: str) -> list[str]:
+    """names: of data sets."""
     lines = ["## Terms of use", ""]
-    if name in DATASETS:
-        dataset = load_dataset(name)
+    for dataset in (load_dataset(name) for name in names if name in DATASETS):
         lines.append(f"- data: {dataset.title}. {dataset.licence or 'Licence not stated.'}")
         lines += [f"- cite: {dataset.citation}"] if dataset.citation else []
     for node in audit.nodes:

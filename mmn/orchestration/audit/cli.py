@@ -28,7 +28,7 @@ Out = Annotated[Path | None, typer.Option(help="Write there instead of to the te
 @app.command()
 def model(key: str, verify: Verify = False, at: At = None, as_json: AsJson = False, export: Export = "",
           out: Out = None) -> None:  # fmt: skip
-    """From a model back to its raw files: models/NAME/TASKS/ARCHITECTURE."""
+    """From a model back to its raw files: models/NAME/TASKS/ARCHITECTURE, or a path inside a step's output."""
     _answer(_full(key, "models"), verify, at, as_json, export, out)
 
 
@@ -128,7 +128,7 @@ _ROOMS = ("raw", "prepared", "cohorts", "features", "models", "results", "report
 
 def _full(key: str, kind: str) -> str:
     """`mimic/notes` is `features/mimic/notes`, where a person asks for an embedding."""
-    key = key.strip("/").removeprefix("artifacts/")
+    key = key.removeprefix("./").strip("/").removeprefix("artifacts/")
     return key if key.split("/")[0] in _ROOMS else f"{kind}/{key}"
 
 

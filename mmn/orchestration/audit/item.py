@@ -8,7 +8,7 @@ named by its place in the manifest and its MD5: its path may hold a patient's nu
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,16 +37,16 @@ _UNSAID = "nothing that was asked reads it"
 def audit_item(
     snapshot: Snapshot, item: str, dataset: str, *, model: str = "", verify: bool = False, raw_rows: bool = True
 ) -> dict[str, Any]:
-    """model: its key; "" takes every model of the data set. verify: every file is hashed before it is read. raw_rows:
-    look through the raw files too, which reads them. Raises MmnError where the item is not in the cohort."""
+    """model: its key, or its path inside a step's output; "" takes every model of the data set. verify: every file is
+    hashed before it is read. raw_rows: look through the raw files too, which reads them. Raises MmnError where the item
+    is not in the cohort, or the model is not of the data set."""
     cohort_key = f"cohorts/{dataset}"
     if cohort_key not in snapshot.entries:
         known = sorted(key.split("/")[1] for key in snapshot.entries if key.startswith("cohorts/"))
         raise MmnError(f"--dataset {dataset}: no such cohort is recorded {snapshot.when}. {nearest_of(dataset, known)}")
+    model, inside = snapshot.within(model) if model else ("", "")
     models = [model] if model else [key for key in snapshot.entries if key.startswith(f"models/{dataset}/")]
-    for key in models:
-        snapshot.entry(key)
-    keys = upstream(snapshot.entries, [cohort_key, *models])
+    keys = _of_dataset(snapshot, dataset, cohort_key, models)
     faults: list[dict[str, str]] = []
     artifacts = {key: there for key in keys if (there := _sound(snapshot, key, faults, verify=verify))}
     if cohort_key not in artifacts:
@@ -73,10 +73,11 @@ def audit_item(
         told = {"key": key, "version": entry.version}
         if key.startswith("features/"):
             found["embeddings"].append(told | {"file": entry.path, **_embedding_rows(artifact, item)})
-        elif key.startswith("models/"):
-            found["predictions"].append(
-                told | {"file": f"{entry.path}/predictions.parquet", **_predicted(artifact, item)}
-            )
+        elif key in models:
+            for name in _predictions(key, artifact, dataset, inside):
+                found["predictions"].append(
+                    told | {"file": f"{entry.path}/{name}", **_predicted(artifact.files[name], item)}
+                )
     absent = {one["key"] for one in found["embeddings"] if not one["present"]}
     evidence = _Evidence(snapshot, dataset, items, artifacts, absent, verify=verify)
     for key in artifacts:
@@ -269,8 +270,29 @@ def _embedding_rows(artifact: Artifact, item: str) -> dict[str, Any]:
     }
 
 
-def _predicted(artifact: Artifact, item: str) -> dict[str, Any]:
-    rows = _where(artifact.files["predictions.parquet"], item)
+def _of_dataset(snapshot: Snapshot, dataset: str, cohort_key: str, models: Sequence[str]) -> list[str]:
+    """The models and, of all that they were made from, what is this data set's: a model may be of several."""
+    keys = upstream(snapshot.entries, [cohort_key, *models])
+    own = [key for key in keys if key.startswith((f"features/{dataset}/", f"models/{dataset}/"))]
+    mine = {*upstream(snapshot.entries, [cohort_key, *own]), *models}
+    return [key for key in keys if key in mine]
+
+
+def _predictions(key: str, artifact: Artifact, dataset: str, inside: str) -> list[str]:
+    """Files of predictions: a model's one, or those of the data set's models among the several that a step trained."""
+    if key.startswith("models/"):
+        return ["predictions.parquet"]
+    under = f"{inside}/" if inside else ""
+    end = f"{dataset}/predictions.parquet"
+    found = sorted(name for name in artifact.files if name.startswith(under) and f"/{name}".endswith(f"/{end}"))
+    if not found:
+        place = f"{key}/{inside}" if inside else key
+        raise MmnError(f"--model {place}: it holds no model of {dataset}. Name one of that data set, or leave it out.")
+    return found
+
+
+def _predicted(path: Path, item: str) -> dict[str, Any]:
+    rows = _where(path, item)
     return {"rows": ranges(rows + 1), "predictions": len(rows)}
 
 

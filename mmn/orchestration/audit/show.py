@@ -37,6 +37,9 @@ def _show_head(audit: Audit, console: Console) -> None:
     commit = audit.snapshot.commit
     when = f"at {commit.sha[:12]} ({commit.at}, {commit.author}: {commit.subject})" if commit else "as it is now"
     console.print(f"[bold]{escape(audit.subject or 'All that is recorded')}[/bold] {escape(when)}", highlight=False)
+    if audit.part:
+        told = f"{audit.part.path} is a part of it, made, recorded and verified with the whole"
+        console.print(escape(told), highlight=False)
     for witness, why in audit.missing.items():
         console.print(f"[magenta]missing witness[/magenta] {witness}: {escape(why)}", highlight=False)
 
@@ -65,6 +68,10 @@ def tree(audit: Audit) -> Tree:
     subject = nodes[audit.subject]
     shown.add(audit.subject)
     root = Tree(_title(subject))
+    if audit.part:
+        branch = root.add(f"part [bold]{escape(audit.part.path)}[/bold]")
+        for line in audit.part.lines():
+            branch.add(f"[dim]{escape(line)}[/dim]")
     fill(root, subject)
     return root
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -72,6 +72,22 @@ class Snapshot:
             near = nearest_of(key, sorted(self.entries)) if self.entries else "Nothing is recorded."
             raise MmnError(f"'{key}' is recorded nowhere {self.when}. {near}")
         return self.entries[key]
+
+    def within(self, path: str) -> tuple[str, str]:
+        """The recorded key and "", or, of a path inside a step's output, that step's key and the path in there. Raises
+        MmnError for what is neither, with the nearest that is."""
+        if path in self.entries:
+            return path, ""
+        above = [str(folder) for folder in PurePosixPath(path).parents]
+        key = next((folder for folder in above if folder in self.entries), "")
+        if not key:
+            return self.entry(path).key, ""
+        inside = path.removeprefix(f"{key}/")
+        artifact = self.artifact(self.entries[key])
+        if artifact is not None and not artifact.holds(inside):
+            known = [f"{key}/{name}" for name in artifact.models_in() or sorted(artifact.files)]
+            raise MmnError(f"'{path}': {key} is recorded {self.when} and holds no {inside}. {nearest_of(path, known)}")
+        return key, inside
 
     @property
     def when(self) -> str:
@@ -202,7 +218,9 @@ def readers(entries: Mapping[str, Entry], key: str) -> list[str]:
 def _entries_from_artifacts(root: Path) -> dict[str, Entry]:
     """What can be rebuilt without a lock: key, version of the bytes, inputs and parameters of each artifact."""
     base = root / "artifacts"
-    outs = {card.parent for card in base.rglob("card.json")}
+    cards = {card.parent for card in base.rglob("card.json")}
+    # A card inside another's folder is of a part of that artifact.
+    outs = {folder for folder in cards if cards.isdisjoint(folder.parents)}
     for pattern in ("features/**/*.parquet", "prepared/**/*.parquet", "raw/**/*.json"):
         outs |= set(base.glob(pattern))
     paths = {out.relative_to(root).as_posix() for out in outs}

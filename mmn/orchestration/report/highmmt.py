@@ -21,8 +21,8 @@ from mmn.orchestration.step import Step
 KINDS = ("unimodal", "crossmodal", "sharing", "transfer", "ablations", "involvement", "interference")
 KEYS = {kind: f"results/highmmt/{kind}" for kind in KINDS}
 TABLES = {
-    "unimodal": ("distances", "groups", "completion"),
-    "crossmodal": ("distances", "groups", "completion"),
+    "unimodal": ("distances", "groups", "completion", "gains"),
+    "crossmodal": ("distances", "groups", "completion", "gains"),
     "sharing": ("front", "scores"),
     "transfer": ("scores",),
     "ablations": ("ablations",),
@@ -93,7 +93,7 @@ def _distances(kind: str, tables: Mapping[str, Any]) -> FigureView:
     table = tables["distances"]
     wide = table.pivot(index="source", columns="target", values="distance").reindex(index=names, columns=names)
     measured = table.pivot(index="source", columns="target", values="measured").reindex(index=names, columns=names)
-    silent = tables["card"]["no_better_than_a_constant"]
+    silent = tables["card"]["hardly_better_than_a_constant"]
     nearest = table[table["source"] < table["target"]].nsmallest(3, "distance")
     alt = f"{_TITLES[kind]} between {len(names)}. The nearest: " + "; ".join(
         f"{words(r.source)} and {words(r.target)} {r.distance:.3f}" for r in nearest.itertuples()
@@ -109,10 +109,12 @@ def _distances(kind: str, tables: Mapping[str, Any]) -> FigureView:
         f"{tables['card']['num_measured']} of {tables['card']['num_pairs']} pairs were measured"
         + (", the others (hatched) filled in by a matrix of rank 3." if not _all(measured) else ".")
         + (
-            f" No model of {', '.join(map(words, silent))} beat a constant, so its distances say nothing."
+            f" A model of {', '.join(map(words, silent))} hardly beats a constant, so its distances say nothing: they "
+            "are filled in, too."
             if silent
             else ""
         )
+        + ("" if _all(measured) else _filled_in(tables["completion"]))
     )
     return FigureView(
         anchor=f"figure-highmmt-{kind}",
@@ -122,6 +124,17 @@ def _distances(kind: str, tables: Mapping[str, Any]) -> FigureView:
         panels=[panel("", figures.distance_map(wide, measured), alt)],
         head=["groups", "who shares with whom"],
         rows=rows,
+    )
+
+
+def _filled_in(completion: pd.DataFrame) -> str:
+    mine = completion[completion["share"] == completion["share"].max()]
+    if mine.empty:
+        return " How good that is cannot be said: too few were measured."
+    hidden, missed, by_mean = 1 - mine["share"].iloc[0], mine["completed"].mean(), mine["mean_filled"].mean()
+    return (
+        f" Of the measured ones, {hidden:.0%} hidden in turn, it misses by {missed:.3f}, their mean by {by_mean:.3f}"
+        + (": so what is filled in is no better than their mean." if missed >= by_mean else ".")
     )
 
 
@@ -211,13 +224,15 @@ def _answers(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     for kind, what in (("unimodal", "modalities"), ("crossmodal", "pairs")):
         if kind in found and len(completion := found[kind]["completion"]):
             half = completion[completion["share"] == 0.5]
-            if len(half) and math.isfinite(half["rand"].mean()):
+            if len(half):
+                agreement = half["rand"].mean()
                 told.append(
                     (
-                        f"Would half of the distances between {what} do?",
+                        f"Would half of the measured distances between {what} do?",
                         f"Completed at rank 3 they are wrong by {half['completed'].mean():.3f} on average, the mean of "
-                        f"the known ones by {half['mean_filled'].mean():.3f}; agreement of the groups "
-                        f"{half['rand'].mean():.2f} (1 is the same, 0 chance).",
+                        f"the known ones by {half['mean_filled'].mean():.3f}"
+                        + (f"; agreement of the groups {agreement:.2f} (1 is the same, 0 chance)."
+                           if math.isfinite(agreement) else "."),
                     )
-                )
+                )  # fmt: skip
     return told

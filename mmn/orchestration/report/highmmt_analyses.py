@@ -103,11 +103,12 @@ def interference_view(tables: Mapping[str, Any]) -> FigureView:
 
 def interference_answer(table: pd.DataFrame) -> tuple[str, str]:
     whole = table[(table["learns"] == "all") & (table["flipped"] != table["measured"])]
-    harmed = int((whole["low"] > 0).sum())
+    told = whole["low"].notna()
+    interval = f"the interval lies above 0 for {int((whole['low'] > 0).sum())} of {int(told.sum())} pairs."
     return (
         "Do data sets interfere?",
-        f"With one's labels flipped the others lose {whole['drop'].mean():.3f} of skill on average; the interval lies "
-        f"above 0 for {harmed} of {len(whole)} pairs.",
+        f"With one's labels flipped the others lose {whole['drop'].mean():.3f} of skill on average; "
+        + (interval if told.any() else "one fold has no interval."),
     )
 
 

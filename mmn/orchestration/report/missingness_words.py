@@ -20,7 +20,8 @@ Said = tuple[str, str]  # the claim, what it rests on
 
 def removal_name(model: str, skip: str) -> str:
     """Skipping per batch is for comparison only, and always named."""
-    name = "P-Fusion with presence bits" if model == "p_fusion_bits" else model_name(model)
+    named = {"p_fusion_bits": "P-Fusion with presence bits", "highmmt_mean": "HighMMT, mean of the pairs there are"}
+    name = named.get(model) or model_name(model)
     if model == "multimodn":
         return f"{name} (skips per {'batch, as published' if skip == 'batch' else 'item'})"
     return f"{name} (filled per batch)" if skip == "batch" else name
