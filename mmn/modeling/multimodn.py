@@ -308,4 +308,6 @@ class MultiModN(Model):
         return torch.stack(per_task).sum(dim=0)
 
 
-MULTIMODN = Architecture(name="multimodn", title="MultiModN", multitask=True, fill_absent="zero", every_step=True, build=MultiModN)
+MULTIMODN = Architecture(
+    name="multimodn", title="MultiModN", multitask=True, fill_absent="zero", every_step=True, build=MultiModN
+)

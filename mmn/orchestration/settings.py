@@ -146,6 +146,14 @@ def highmmt_training(params: Mapping[str, Any], phase: Literal["training", "meas
     }
     settings = resolve(TrainingSettings(tokens=tokens), dict(chosen.training), f"{HIGHMMT}.training")
     own = {"training": {}, "measuring": chosen.measuring, "tuning": chosen.tuning}[phase]
+    known = {
+        "tokens": [joined for of_set in names.values() for joined in of_set.values()],
+        "task_weights": [task.name for name in chosen.datasets for task in load_dataset(name).tasks],
+    }
+    for where, block in (("training", chosen.training), (phase, own)):
+        for setting, right in known.items():
+            for name in block.get(setting, {}):
+                check_known(name, right, f"{HIGHMMT}.{where}.{setting}")
     marks: Literal["one_hot", "learnt"] = "learnt" if chosen.mode == "published" else "one_hot"
     return dataclasses.replace(resolve(settings, dict(own), f"{HIGHMMT}.{phase}"), mode=chosen.mode, marks=marks)
 

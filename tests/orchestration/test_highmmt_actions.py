@@ -56,7 +56,12 @@ class Toy:
                 write_embeddings(self.path(f"features/{name}/{m}"), replace(table, names=()), told)
             self.active[name] = SimpleNamespace(
                 dataset=SimpleNamespace(
-                    title=name, raw=name, people="", task=lambda wanted, of=tasks: {t.name: t for t in of}[wanted]
+                    name=name,
+                    title=name,
+                    raw=name,
+                    people="",
+                    training_defaults={},
+                    task=lambda wanted, of=tasks: {t.name: t for t in of}[wanted],
                 ),
                 inspection=SimpleNamespace(version="toy", generated=True),
             )

@@ -1,6 +1,10 @@
 """The steps over several data sets: there when `params.yaml` names them, with everything they read."""
 
+import re
+from pathlib import Path
+
 import pytest
+import yaml
 
 from mmn.data import load_dataset
 from mmn.data.dataset import Inspection
@@ -58,6 +62,8 @@ def test_what_is_switched_off_or_not_there_is_no_step():
         ({"datasets": list(THREE), "training": {"mode": "paper"}}, "training names mode: `mode` decides it once"),
         ({"datasets": list(THREE), "tuning": {"marks": "learnt"}}, "tuning names marks: `mode` decides it once"),
         ({"datasets": list(THREE), "cross_group": [-1]}, "cross_group must be a list of weights"),
+        ({"datasets": list(THREE), "training": {"task_weights": {"mortalty": 2}}}, "task_weights has no .*'mortalty'"),
+        ({"datasets": list(THREE), "tasks": {"edu": ["dropout_"]}}, r"highmmt.tasks.edu has no setting 'dropout_'"),
         ({"datasets": list(THREE), "mode": "coded"}, "mode"),
         ({"seed": [1]}, "highmmt has no setting 'seed'. Did you mean 'seeds'"),
     ],
@@ -85,3 +91,14 @@ def test_a_share_of_the_pairs_is_drawn_by_lot_and_the_same_twice():
     assert by_lot(names, 1.0) is None
     few = by_lot(names, 0.2)
     assert few == by_lot(names, 0.2) and len(few) == 11 == len(set(few))
+
+
+@pytest.mark.parametrize("page", ["multibench", "highmmt"])
+def test_every_block_of_settings_in_the_docs_is_understood(page):
+    text = (Path(__file__).parents[2] / "docs" / f"{page}.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.S)]
+    assert len(blocks) >= 3
+    for block in blocks:
+        check_params(block)
+        for phase in ("training", "measuring", "tuning"):
+            highmmt_training(block, phase)

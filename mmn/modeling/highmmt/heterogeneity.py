@@ -50,13 +50,14 @@ LEAST_GAIN = 0.05
 class Source:
     """One data set: whose embeddings, and what they are to predict. The names of modalities differ between sources.
 
-    people: sources of the same people have the same word here; "" = nobody else's. given_up: rows of folds that it gave
-    up, so that these stay on one side (`people.py`).
+    draw: of its training items (`TrainingSettings`). people: sources of the same people have the same word here; "" =
+    nobody else's. given_up: rows of folds that it gave up, so that these stay on one side (`people.py`).
     """
 
     cohort: Cohort
     embeddings: Mapping[str, Embeddings]
     tasks: tuple[Task, ...]
+    draw: Literal["once", "classes"] = "once"
     people: str = ""
     given_up: int = 0
 
@@ -190,7 +191,7 @@ def _train(
         {name: source.embeddings[name] for name in node.modalities},
         source.tasks,
         dataclasses.replace(HIGHMMT, build=partial(HighMMT, declared=declared)),
-        settings,
+        dataclasses.replace(settings, draw=source.draw),
         members,
         checkpoint=checkpoint,
         start=start,

@@ -118,7 +118,8 @@ def _trainings(
     for name, source in sources.items():
         weights = {**_weights(source), **settings.task_weights}
         weights = {task: weight * raised.get(task, 1.0) for task, weight in weights.items()}
-        own = dataclasses.replace(settings, task_weights=weights, batch_size=batch_sizes.get(name, settings.batch_size))
+        size = batch_sizes.get(name, settings.batch_size)
+        own = dataclasses.replace(settings, task_weights=weights, batch_size=size, draw=source.draw)
         trainings[name] = Training(source.cohort, source.embeddings, source.tasks, shared, own, members)
     return trainings, parts
 

@@ -76,8 +76,10 @@ class HighMMTSettings:
         for name in ("training", "measuring", "tuning"):
             if both := [key for key in ("mode", "marks") if key in getattr(self, name)]:
                 raise ValueError(f"{name} names {both[0]}: `mode` decides it once, for the whole analysis.")
-            if own := [key for key in ("encoder_groups", "pair_groups", "without") if key in getattr(self, name)]:
-                raise ValueError(f"{name} names {own[0]}: the analysis sets it itself, plan by plan. Leave it out.")
+            if own := [
+                key for key in ("encoder_groups", "pair_groups", "without", "draw") if key in getattr(self, name)
+            ]:
+                raise ValueError(f"{name} names {own[0]}: the analysis sets it itself. Leave it out.")
         if not all(isinstance(w, int | float) and not isinstance(w, bool) and w >= 0 for w in self.cross_group):
             raise ValueError("cross_group must be a list of weights of at least 0.")
         for name in ("share", "crossmodal_share"):

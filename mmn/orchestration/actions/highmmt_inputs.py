@@ -18,7 +18,7 @@ from mmn.modeling.highmmt.people import keep_apart
 from mmn.modeling.scores import score
 from mmn.modeling.storage import read_model
 from mmn.modeling.trained import Trained
-from mmn.orchestration.settings import highmmt_settings
+from mmn.orchestration.settings import HIGHMMT, highmmt_settings, training_settings
 from mmn.orchestration.walk import Job
 
 
@@ -34,6 +34,7 @@ def read_sources(job: Job) -> dict[str, Source]:
                 options["names"][name][m]: read_embeddings(job.path(f"features/{name}/{m}")) for m in modalities
             },
             tasks=tuple(dataset.task(task) for task in options["tasks"][name]),
+            draw=training_settings(dict(job.workspace.params), dataset, HIGHMMT).draw,
             people=dataset.people or dataset.raw,
         )
     refuse_other_folds(found)
