@@ -36,15 +36,15 @@ class EncoderSettings:
     stages: int = 2
 
     def __post_init__(self) -> None:
+        for name, least in (("hidden", 0), ("kernel", 1), ("layers", 1), ("stages", 1)):
+            if not _whole(getattr(self, name), least):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a whole number of at least {least}.")
         num_dimensions = {"resnet": (3,), "mlp": (0,)}.get(self.kind, (0, 2))
         if len(self.shape) not in num_dimensions or any(not _whole(n, 1) for n in self.shape):
             wanted = "[channels, height, width]" if self.kind == "resnet" else "[channels, length], or none"
             raise ValueError(f"shape is {list(self.shape)}; a {self.kind} needs {wanted}, whole numbers from 1.")
         if self.kind == "resnet" and min(self.shape[1:]) < 2**self.stages:
             raise ValueError(f"shape is {list(self.shape)}: too small for {self.stages} stages, which halve it; fewer.")
-        for name, least in (("hidden", 0), ("kernel", 1), ("layers", 1), ("stages", 1)):
-            if not _whole(getattr(self, name), least):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a whole number of at least {least}.")
 
     @property
     def reads_steps(self) -> bool:
@@ -57,7 +57,7 @@ def encoder_settings(given: Any) -> EncoderSettings:
     if not isinstance(given, Mapping) or "kind" not in given:
         raise ValueError(f"{given!r} is no encoder; write a block such as {{kind: gru}}; kinds: {', '.join(KINDS)}.")
     kind = given["kind"]
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"there is no encoder of kind {kind!r}. {nearest(str(kind), KINDS)}")
     for name in given:
         if name != "kind" and name not in KINDS[kind]:

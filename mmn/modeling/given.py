@@ -1,13 +1,38 @@
-"""What a trained model is given to read, checked before anything is computed."""
+"""What is given to a model, checked before anything is computed: members to train, embeddings to predict with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from mmn.data.cohort import Cohort
 from mmn.data.embeddings import Embeddings, check_embeddings
-from mmn.data.errors import ContractError
+from mmn.data.errors import ContractError, ParamsError
 from mmn.modeling.batch import ModalityShape
 from mmn.modeling.inputs import Member
+
+
+def check_members(members: Sequence[Member], cohort: Cohort, embeddings: Mapping[str, Embeddings]) -> None:
+    """That these members can be trained on this cohort. Raises ParamsError."""
+    if not members:
+        raise ParamsError("no member was given; give at least one, or None for one of each fold.")
+    folds = set(cohort.folds["fold"])
+    for number, member in enumerate(members):
+        where = f"member {number} (fold {member.fold}, seed {member.seed})"
+        if member.fold not in folds:
+            raise ParamsError(f"{where}: the cohort has no such fold; it has {cohort.num_folds}, from 0.")
+        if member.seed < 0:
+            raise ParamsError(f"{where}: a seed must not be negative.")
+        for name, absent in member.absent.items():
+            if name not in embeddings:
+                raise ParamsError(f"{where}: it is to lose '{name}', which is none of {', '.join(embeddings)}.")
+            found = np.asarray(absent)
+            if found.dtype != bool or found.shape != (len(cohort),):
+                raise ParamsError(
+                    f"{where}: what is absent of '{name}' is {found.dtype} of shape {found.shape}; give True or False "
+                    f"for each of the {len(cohort)} items."
+                )
 
 
 def check_given(

@@ -25,14 +25,19 @@ from mmn.modeling.batch import Batch, ModalityShape
 class Member:
     """One of the models trained side by side.
 
+    tasks: those of the training's that this member learns, picks its epoch by and predicts; () = all.
     absent: modality -> (N,) bool, items that lose it for this member (in training, validation and test alike).
     label: what sets it apart from the others of its fold; it goes into the history.
     """
 
     fold: int
     seed: int = 0
+    tasks: tuple[str, ...] = ()
     absent: Mapping[str, np.ndarray] = field(default_factory=dict)
     label: str = ""
+
+    def learns(self, task: Task) -> bool:
+        return not self.tasks or task.name in self.tasks
 
     def rng(self, purpose: str) -> np.random.Generator:
         """Its own stream of numbers for one purpose, whoever is trained beside it."""
@@ -196,8 +201,11 @@ class Inputs:
         self.presence_offset = (torch.arange(num_members) * (num_items if differ else 0))[:, None].to(device)
         self.differ = differ
 
-        self.targets = {}
+        self.targets, self.learns = {}, {}
         for task in tasks:
+            if not all(member.learns(task) for member in members):
+                learns = [member.learns(task) for member in members]
+                self.learns[task.name] = torch.tensor(learns, device=device)[:, None, None]
             values = np.asarray((targets or {})[task.name], dtype=np.float64).reshape(num_items, -1)
             self.targets[task.name] = torch.from_numpy(values).to(device, dtype)
         self.target_ranges = {
@@ -260,6 +268,9 @@ class Inputs:
             if name in self.target_ranges:
                 low, high = self.target_ranges[name].unbind(dim=1)
                 target_KBT = (target_KBT - low[:, None, None]) / (high - low)[:, None, None]
+            if name in self.learns:
+                # A task of others is one without labels.
+                target_KBT = torch.where(self.learns[name], target_KBT, torch.nan)
             gathered[name] = target_KBT
         return gathered
 

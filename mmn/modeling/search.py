@@ -115,6 +115,9 @@ def search(
     check_axes(space, architecture)
     own = {axis: getattr(base, axis) for axis in space}
     points = {axis: with_own(axis, values, own[axis]) for axis, values in space.items()}
+    for axis, values in points.items():
+        for value in values:
+            changed(base, {axis: value})  # what cannot be is refused before anything is trained
     if not points:
         raise ParamsError("the search has nothing to vary; name at least one setting with the values to try.")
     total = min(num_settings, math.prod(len(values) for values in points.values()))

@@ -17,6 +17,7 @@ from mmn.data.dataset import Task
 from mmn.data.errors import ParamsError
 from mmn.modeling import MODELS, load_model
 from mmn.modeling.batch import ModalityShape
+from mmn.modeling.multimodn import MultiModN
 from mmn.modeling.settings import TrainingSettings
 
 Axes = Mapping[str, Sequence[Any]]
@@ -49,8 +50,11 @@ _NOT_SEARCHED = {
 # Settings that only some architectures look at, and all when they are built.
 _SHAPING = {
     "hidden", "state", "token", "blocks", "heads", "head_size", "mlp", "mlp_dropout", "mask_bits", "normalise",
-    "state_change_penalty",
+    "state_change_penalty", "latents", "latent_width", "latent_head_size", "cross_heads", "pair_heads", "latent_heads",
+    "cross_depth", "pairs_of_absent", "mode", "marks", "without",
 }  # fmt: skip
+# Settings of training that only a model with a state can follow.
+_OF_ORDER = {"shuffle_order"}
 
 
 def paper_plan(base: TrainingSettings, architecture: str = "multimodn") -> dict[str, TrainingSettings]:
@@ -112,10 +116,12 @@ def unread(architecture: str, axes: Iterable[str]) -> set[str]:
     if architecture not in MODELS:
         raise ParamsError(f"unknown model '{architecture}'; known: {', '.join(MODELS)}.")
     watched: Any = _Watched(TrainingSettings())
-    shapes = (ModalityShape(name="any", width=1, num_steps=1),)
+    # Two, so that what is made for pairs is made.
+    shapes = tuple(ModalityShape(name=name, width=1, num_steps=1) for name in ("one", "other"))
     tasks = (Task(name="any task", number=None, kind="binary", description=""),)
-    load_model(architecture).build(shapes, tasks, 1, watched, [np.random.default_rng(0)])
-    return (set(axes) & _SHAPING) - watched.read
+    model = load_model(architecture).build(shapes, tasks, 1, watched, [np.random.default_rng(0)])
+    idle = (set(axes) & _SHAPING) - watched.read
+    return idle if isinstance(model, MultiModN) else idle | (set(axes) & _OF_ORDER)
 
 
 class _Watched:

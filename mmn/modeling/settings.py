@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import math
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -96,6 +99,7 @@ class TrainingSettings:
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         sizes = (
             "latents", "latent_width", "latent_head_size", "cross_heads", "pair_heads", "latent_heads", "cross_depth",
         )  # fmt: skip
@@ -103,12 +107,15 @@ class TrainingSettings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         for name in ("dropout", "mlp_dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1.")
+            # Drawn in 16 bits: what rounds to all of them would be none.
+            if not 0.0 <= getattr(self, name) <= 65_535 / 65_536:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}; it must be at least 0 and below 1 (at most 65535/65536)."
+                )
         if self.learning_rate <= 0:
             raise ValueError(f"learning_rate is {self.learning_rate}; it must be above 0.")
         for name, weight in self.task_weights.items():
-            if not isinstance(weight, int | float) or isinstance(weight, bool) or not weight >= 0:
+            if not _is_number(weight) or weight < 0:
                 raise ValueError(f"task_weights.{name} is {weight!r}; it must be a number of at least 0.")
         plain: dict[str, dict[str, Any]] = {}
         for name, given in self.encoders.items():
@@ -124,6 +131,20 @@ class TrainingSettings:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must not be negative (0 turns it off).")
 
+    def _check_kinds(self) -> None:
+        """params.yaml is checked as it is read; here is what Python gives."""
+        for name, kind in _kinds().items():
+            value = getattr(self, name)
+            if choices := typing.get_args(kind) if typing.get_origin(kind) is Literal else ():
+                if value not in choices:
+                    raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
+            elif kind is float:
+                if not _is_number(value):
+                    raise ValueError(f"{name} is {value!r}; it must be a number.")
+            elif not isinstance(value, typing.get_origin(kind) or kind) or (kind is int and isinstance(value, bool)):
+                words = {int: "a whole number", bool: "True or False", str: "a word"}.get(kind, "a block of settings")
+                raise ValueError(f"{name} is {value!r}; it must be {words}.")
+
     def _plain_tokens(self) -> dict[str, dict[str, Any]]:
         """As it is read back from a card."""
         plain = {}
@@ -134,6 +155,15 @@ class TrainingSettings:
                 raise ValueError(f"tokens.{name}: {error}") from error
             plain[name] = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
         return plain
+
+
+@functools.cache
+def _kinds() -> dict[str, Any]:
+    return typing.get_type_hints(TrainingSettings)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,7 +88,10 @@ def _read(folder: Path, card: dict[str, Any]) -> Trained:
     settings = TrainingSettings(**card["settings"])
     tasks = tuple(Task(**task) for task in card["tasks"])
     shapes = read_shapes(card)
-    members = tuple(Member(fold=m["fold"], seed=m["seed"], label=m["label"]) for m in card["members"])
+    members = tuple(
+        Member(fold=m["fold"], seed=m["seed"], tasks=tuple(m.get("tasks", ())), label=m["label"])
+        for m in card["members"]
+    )
     build = architecture.build if architecture.build_as_told is None else architecture.build_as_told(card)
     model = build(shapes, tasks, card["num_steps"], settings, [m.rng("initial values") for m in members])
     model.to(getattr(torch, settings.dtype))
@@ -218,7 +221,13 @@ def _card(trained: Trained, featurizers: Mapping[str, Any]) -> dict[str, Any]:
         "num_parameters": trained.num_parameters,
         "settings": dataclasses.asdict(trained.settings),
         "members": [
-            {"fold": m.fold, "seed": m.seed, "label": m.label, **counts}
+            {
+                "fold": m.fold,
+                "seed": m.seed,
+                "label": m.label,
+                **({"tasks": list(m.tasks)} if m.tasks else {}),
+                **counts,
+            }
             for m, counts in zip(trained.members, trained.counts, strict=True)
         ],
         "metrics": trained.metrics,

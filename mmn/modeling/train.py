@@ -16,9 +16,10 @@ from mmn.data.cohort import Cohort
 from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
 from mmn.data.errors import CohortError, ParamsError
-from mmn.modeling import MODELS, load_model
+from mmn.modeling import MODELS, XGBOOST, load_model
 from mmn.modeling.architecture import Architecture, Model
 from mmn.modeling.checkpoint import Checkpoint, fingerprint
+from mmn.modeling.given import check_members
 from mmn.modeling.inputs import Inputs, Member, Scaling, check_inputs, fit_scaling, fit_target_range, padded, shapes_of
 from mmn.modeling.packed import Dropout, Packed
 from mmn.modeling.selection import metrics_of_test_items, validation_score
@@ -74,9 +75,12 @@ class Training:
         start: Callable[[Model], None] | None = None,
     ) -> None:
         if isinstance(architecture, str) and architecture not in MODELS:
-            raise ParamsError(f"unknown model '{architecture}'; known: {', '.join(MODELS)}.")
+            other = " XGBoost is trained by mmn.modeling.xgboost_fusion.fit_xgboost." if architecture == XGBOOST else ""
+            raise ParamsError(f"unknown model '{architecture}'; known: {', '.join(MODELS)}.{other}")
         if not tasks:
             raise ParamsError("no task was given; a model needs at least one.")
+        if len({task.name for task in tasks}) < len(tasks):
+            raise ParamsError(f"tasks are {', '.join(task.name for task in tasks)}; name each once.")
         if len(tasks) == 1 and settings.task_weights.get(tasks[0].name) == 0:
             settings = dataclasses.replace(settings, task_weights={})
         self.cohort, self.settings, self.tasks = cohort, settings, tasks
@@ -88,6 +92,13 @@ class Training:
         if members is None:
             members = [Member(fold=fold, seed=settings.seed) for fold in range(cohort.num_folds)]
         self.members = tuple(members)
+        for member in self.members:
+            if unknown := sorted(set(member.tasks) - {task.name for task in tasks}):
+                raise ParamsError(
+                    f"a member of fold {member.fold} is to learn {', '.join(unknown)}, which is not trained here; "
+                    f"there are {', '.join(t.name for t in tasks)}."
+                )
+        check_members(self.members, cohort, embeddings)
         self.device, dtype = pick_device(settings.device), getattr(torch, settings.dtype)
 
         self.train_rows, self.validation_rows, self.test_rows = self._rows()
@@ -209,7 +220,8 @@ class Training:
         """Of all that decides the training's result."""
         inputs = self.inputs
         members = [
-            (k.fold, k.seed, k.label, [(m, a.tobytes()) for m, a in sorted(k.absent.items())]) for k in self.members
+            (k.fold, k.seed, k.tasks, k.label, [(m, a.tobytes()) for m, a in sorted(k.absent.items())])
+            for k in self.members
         ]
         rows = [np.concatenate(part) for part in (self.train_rows, self.validation_rows, self.test_rows)]
         return fingerprint(
@@ -271,10 +283,14 @@ class Training:
         chosen = [t for t in self.tasks if t.name == self.settings.select_task] or self._weighed()
         scores = np.full(len(self.members), np.nan)
         for k in np.flatnonzero(still_sound).tolist():
-            per_task = [self._score(t, k, predicted[t.name][k].astype(np.float64)) for t in chosen]
+            own = [t for t in chosen if self.members[k].learns(t)]
+            per_task = [self._score(t, k, predicted[t.name][k].astype(np.float64)) for t in own]
             if not np.isnan(per_task).all():
                 scores[k] = np.nansum(per_task)
         return scores, still_sound
+
+    def _of(self, member: Member) -> list[Task]:
+        return [task for task in self.tasks if member.learns(task)]
 
     def _weighed(self) -> list[Task]:
         return [task for task in self.tasks if self.settings.task_weights.get(task.name, 1.0) != 0]
@@ -315,21 +331,25 @@ class Training:
 
     def _rows(self) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
         """Train, validation and test rows per member; training items without any label are left out."""
-        labelled = np.zeros(len(self.cohort), dtype=bool)
-        for task in self.tasks:
-            labelled |= ~np.isnan(self.cohort.targets[task.name].reshape(len(self.cohort), -1)).all(axis=1)
+        known = {
+            task.name: ~np.isnan(self.cohort.targets[task.name].reshape(len(self.cohort), -1)).all(axis=1)
+            for task in self.tasks
+        }
         by_fold = {
             fold: tuple(self.cohort.rows(fold, split) for split in ("train", "validation", "test"))
             for fold in {member.fold for member in self.members}
         }
-        train = [by_fold[member.fold][0][labelled[by_fold[member.fold][0]]] for member in self.members]
-        for member, rows in zip(self.members, train, strict=True):
-            for task in self.tasks:
-                if np.isnan(self.cohort.targets[task.name][rows]).all():
+        train = []
+        for member in self.members:
+            rows, labelled = by_fold[member.fold][0], np.zeros(len(self.cohort), dtype=bool)
+            for task in self._of(member):
+                labelled |= known[task.name]
+                if not known[task.name][rows].any():
                     raise CohortError(
-                        f"fold {member.fold}: none of its {len(by_fold[member.fold][0])} training items has a label "
-                        f"for '{task.name}'. Leave the task out, or give more labelled items."
+                        f"fold {member.fold}: none of its {len(rows)} training items has a label for '{task.name}'. "
+                        "Leave the task out, or give more labelled items."
                     )
+            train.append(rows[labelled[rows]])
         return train, [by_fold[k.fold][1] for k in self.members], [by_fold[k.fold][2] for k in self.members]
 
     def _refuse_without_evidence(self, scaling: Mapping[str, Scaling]) -> None:
@@ -342,13 +362,13 @@ class Training:
 
     def _refuse_nothing_before_the_read_step(self, embeddings: Mapping[str, Embeddings]) -> None:
         for member, rows in zip(self.members, self.train_rows, strict=True):
-            for task in self.tasks:
+            for task in self._of(member):
                 if np.isnan(self.target(task)[rows]).all():
                     raise CohortError(
                         f"fold {member.fold}: none of its {len(rows)} training items has a label for '{task.name}' at "
                         f"step {task.read_step}, the one at which it is read; this model learns from no other."
                     )
-            last = max(task.read_step for task in self.tasks)
+            last = max(task.read_step for task in self._of(member))
             present = np.zeros(len(rows), dtype=bool)
             for name, e in embeddings.items():
                 kept = ~member.absent[name][rows] if name in member.absent else True
@@ -362,7 +382,7 @@ class Training:
     def _notes(self, scaling) -> tuple[str, ...]:
         notes = []
         for k, member in enumerate(self.members):
-            for task in self.tasks:
+            for task in self._of(member):
                 labels = self.cohort.targets[task.name][self.train_rows[k]]
                 known = labels[~np.isnan(labels)]
                 if unseen := [c for n, c in enumerate(task.classes) if n not in known]:
@@ -402,6 +422,7 @@ def pick_device(wanted: str) -> torch.device:
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        torch.empty(0, device=wanted)  # it may be known and not there
         return torch.device(wanted)
-    except RuntimeError as error:
-        raise ParamsError(f"device '{wanted}' is none that torch knows; give auto, cpu or cuda.") from error
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ParamsError(f"device '{wanted}' is none that torch has here; give auto, cpu or cuda.") from error

@@ -185,6 +185,8 @@ class Trained:
         at_read = self.collect(inputs, rows, partial(self._read_all, order=order))
         for task in self.tasks:
             for k, member in enumerate(self.members):
+                if not member.learns(task):
+                    continue
                 predicted = self.to_unit(task, k, at_read[task.name][k])  # (n, steps) or (n, steps, C)
                 steps = np.arange(predicted.shape[1]) if predicted.shape[1] > 1 else np.array([task.read_step])
                 frames.append(
@@ -240,7 +242,8 @@ class Trained:
 
     def _read_all(self, batch: Batch, order: Sequence[str] | None = None) -> dict[str, Tensor]:
         """task -> (K, B, steps): all steps of a per-step task where the model can, else the read step."""
-        every = self.model.read_every_step(batch) if order is None else self.model.read_every_step(batch, order)
+        model: Any = self.model  # an order is MultiModN's alone
+        every = model.read_every_step(batch) if order is None else model.read_every_step(batch, order)
         if not every:
             return {task: p.unsqueeze(2) for task, p in self.model.read(batch).items()}
         return {

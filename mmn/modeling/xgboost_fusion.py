@@ -24,7 +24,7 @@ from mmn.data.embeddings import Embeddings
 from mmn.data.errors import CohortError, ParamsError
 from mmn.modeling import metrics as m
 from mmn.modeling.batch import ModalityShape
-from mmn.modeling.given import check_given
+from mmn.modeling.given import check_given, check_members
 from mmn.modeling.inputs import Member, check_inputs, fit_target_range, shapes_of
 from mmn.modeling.xgboost_settings import XGBoostSettings
 
@@ -57,6 +57,10 @@ class TrainedXGBoost:
     counts: list[dict[str, int]] = field(default_factory=list)
     notes: tuple[str, ...] = ()
     metrics: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        return TITLE
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -120,6 +124,7 @@ def fit_xgboost(
     if task.kind not in _LOSS:
         raise ParamsError(f"XGBoost is not set up for the {task.kind} task '{task.name}'; it knows {', '.join(_LOSS)}.")
     members = [Member(fold=f, seed=settings.seed) for f in range(cohort.num_folds)] if members is None else members
+    check_members(members, cohort, embeddings)
     shapes, target = shapes_of(embeddings), _target(cohort, task)
     grid = list(_grid(settings))
     boosters, chosen, history, counts, tests, notes = [], [], [], [], [], []

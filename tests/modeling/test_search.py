@@ -105,6 +105,24 @@ def test_an_axis_that_an_architecture_never_reads_is_not_swept_and_refused_when_
 
 
 @pytest.mark.parametrize("architecture", MODELS)
+def test_a_setting_is_refused_by_every_architecture_that_would_train_the_same_model_again(architecture):
+    of_highmmt = {
+        "latents", "latent_width", "latent_head_size", "cross_heads", "pair_heads", "latent_heads", "cross_depth",
+        "pairs_of_absent", "mode", "marks", "without",
+    }  # fmt: skip
+    idle = unread(architecture, [*of_highmmt, "shuffle_order", "learning_rate"])
+    assert idle & of_highmmt == (set() if architecture == "highmmt" else of_highmmt)
+    assert idle - of_highmmt == (set() if architecture == "multimodn" else {"shuffle_order"})
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_value_that_cannot_be_is_refused_before_anything_is_trained(sampler, world, trainings):
+    with pytest.raises(ParamsError, match=r"cannot try \{'dropout': 1\.5\}"):
+        search.search(*world, (SICK,), "multimodn", BASE, space={"dropout": (0.1, 0.2, 1.5)}, sampler=sampler)
+    assert trainings == []
+
+
+@pytest.mark.parametrize("architecture", MODELS)
 def test_every_architecture_has_a_paper_plan(architecture):
     assert {"default", "small", "medium", "large"} <= set(paper_plan(BASE, architecture))
 

@@ -70,6 +70,32 @@ def test_an_infinite_target_is_refused_with_its_number():
         train(cohort, embeddings, (LEVEL,), "p_fusion", quick())
 
 
+@pytest.mark.parametrize("architecture", [name for name in MODELS if name not in SINGLE_TASK])
+def test_members_of_several_task_sets_are_those_trained_alone_and_say_nothing_of_others_tasks(architecture, tmp_path):
+    cohort, embeddings = make_world(num_items=80, unlabelled=0.15)
+    members = [Member(fold=0, tasks=("sick",)), Member(fold=1, tasks=("level", "noise")), Member(fold=0)]
+    settings = quick(dtype="float64", epochs=3)
+    together = train(cohort, embeddings, SEVERAL[architecture], architecture, settings, members)
+    initial = train(cohort, embeddings, SEVERAL[architecture], architecture, quick(dtype="float64", epochs=1),
+                    [Member(fold=0, tasks=("noise",))])  # fmt: skip
+    for k, member in enumerate(members):
+        alone = train(cohort, embeddings, SEVERAL[architecture], architecture, settings, [member])
+        torch.testing.assert_close(weights(together, k), weights(alone, 0), atol=1e-8, rtol=0)
+        mine = together.predictions[together.predictions["member"] == k]
+        assert set(mine["task"]) == set(member.tasks or ("sick", "noise", "level"))
+        np.testing.assert_allclose(mine["prediction"], alone.predictions["prediction"], atol=1e-8)
+    assert together.metrics["sick"]["auroc"][1] is None and together.metrics["sick"]["auroc"][2] is not None
+    heads = {name: p[0] for name, p in together.model.named_parameters() if "level" in name}
+    untouched = dict(initial.model.named_parameters())
+    assert heads and all(torch.equal(p, untouched[name][0]) for name, p in heads.items())
+    write_model(tmp_path / "model", together, {"step": "test"})
+    again = read_model(tmp_path / "model")
+    assert [member.tasks for member in again.members] == [member.tasks for member in members]
+    assert len(again.predict(embeddings)) == len(cohort) * 6
+    with pytest.raises(ParamsError, match="is to learn sik, which is not trained here"):
+        train(cohort, embeddings, SEVERAL[architecture], architecture, settings, [Member(fold=0, tasks=("sik",))])
+
+
 def test_members_that_meet_modalities_in_random_orders_are_those_trained_alone():
     cohort, embeddings = make_world(num_items=90)
     in_first = (cohort.folds["fold"] == 0) & (cohort.folds["split"] == "train")
