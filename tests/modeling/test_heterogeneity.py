@@ -11,6 +11,7 @@ from mmn.data.dataset import Task
 from mmn.data.embeddings import Embeddings
 from mmn.data.errors import ParamsError
 from mmn.data.folds import subject_folds
+from mmn.modeling.highmmt.bits import usable_bits
 from mmn.modeling.highmmt.grouping import (
     adjusted_rand,
     complete,
@@ -152,7 +153,7 @@ def test_modalities_of_one_law_are_near_and_one_of_another_law_is_far():
     nodes = [Node(source="toy", modalities=(name,)) for name in world["toy"].embeddings]
     settings = quick(epochs=5, batch_size=32, learning_rate=8e-3, latent_width=8, latents=4)
     found = measure(world, nodes, settings, seeds=(0, 1, 2))
-    assert list(found.columns) == ["source", "target", "fold", "seed", "loss", "own", "again", "constant"]
+    assert list(found.columns) == ["source", "target", "fold", "seed", "loss", "own", "again", "constant", "bits"]
     assert len(found) == 6 * 3 * 3
     related = (found["source"] != "other") & (found["target"] != "other")
     harm = (found["loss"] - found["again"]).groupby(related).agg(["mean", "sem"])
@@ -248,6 +249,28 @@ def test_pairs_are_measured_by_the_same_bytes_twice():
     found = [measure(world, nodes, quick(epochs=1, batch_size=32)) for _ in range(2)]
     assert set(found[0]["source"]) == {"same_1+same_2", "same_1+other", "same_2+other"}
     pd.testing.assert_frame_equal(*found)
+
+
+def test_bits_are_counted_against_the_shares_of_the_training_labels():
+    two, learnt = STATE, np.array([0.0, 0, 0, 1, np.nan])
+    assert usable_bits(two, np.array([1.0, 0, np.nan]), learnt, np.array([0.5, 0.5, 0.9])) == pytest.approx(
+        ((np.log2(0.5) - np.log2(0.25)) + (np.log2(0.5) - np.log2(0.75))) / 2
+    )
+    several = dataclasses.replace(two, kind="multiclass", classes=("a", "b", "c"))
+    sure = np.array([[0.0, 0.0, 1.0]])
+    assert usable_bits(several, np.array([2.0]), np.array([0.0, 1, 2, 2]), sure) == pytest.approx(1.0)
+    assert np.isnan(usable_bits(dataclasses.replace(two, kind="regression"), np.ones(1), learnt, np.ones(1)))
+
+
+def test_a_model_tells_something_of_its_law_in_another_modality_and_less_than_nothing_of_another_law():
+    world = {"toy": planted()}
+    nodes = [Node(source="toy", modalities=(name,)) for name in world["toy"].embeddings]
+    settings = quick(epochs=5, batch_size=32, learning_rate=8e-3, latent_width=8, latents=4)
+    found = measure(world, nodes, settings, seeds=(0,)).set_index(["source", "target"])["bits"]
+    related = found.loc[[("same_1", "same_2"), ("same_2", "same_1")]]
+    others = found[~found.index.isin(related.index)]
+    assert related.max() > 0.5 and others.max() < 0.0, "the model of another law is sure and wrong"
+    assert related.median() > others.median() + 1.0
 
 
 def test_what_cannot_be_measured_is_refused():

@@ -33,6 +33,7 @@ from mmn.data.errors import ParamsError
 from mmn.modeling.architecture import Model
 from mmn.modeling.checkpoint import Checkpoint
 from mmn.modeling.floors import read_target
+from mmn.modeling.highmmt.bits import bits_told
 from mmn.modeling.highmmt.network import HIGHMMT, HighMMT
 from mmn.modeling.highmmt.serialise import Declared, declare
 from mmn.modeling.inputs import Member, fit_target_range, shapes_of
@@ -81,11 +82,13 @@ def measure(
     checkpoint: Callable[[str], Checkpoint | None] = lambda name: None,
     pairs: Collection[tuple[str, str]] | None = None,
 ) -> pd.DataFrame:
-    """`source`, `target`, `fold`, `seed`, `loss`, `own`, `again`, `constant`: a row per pair of nodes and member of the
-    target.
+    """`source`, `target`, `fold`, `seed`, `loss`, `own`, `again`, `constant`, `bits`: a row per pair of nodes and
+    member of the target.
 
     loss: of the target's model that began with the source's weights; own: of the one from the start; again: of the one
-    that began with its own; constant: of the training mean. settings: of every training (epochs and patience alike).
+    that began with its own; constant: of the training mean. bits: what the source's model tells of the target's labels,
+    its heads too and nothing learnt (`bits.py`); NaN between data sets, whose heads differ. settings: of every training
+    (epochs and patience alike).
     checkpoint: of each training, by its name. pairs: the names of the nodes between which transfers are measured, in
     both directions; None = all (`grouping.complete` fills in the others).
     Raises ParamsError for nodes that are not there, are given twice, or mix single modalities and pairs.
@@ -111,7 +114,16 @@ def measure(
         members = [dataclasses.replace(member, label=node.name) for node in starts for member in base]
         start = partial(_copy_from, members=members, own=own)
         moved = _train(sources, target, settings, members, declared, start, checkpoint(f"transfers to {target.name}"))
-        rows.append(_rows(sources[target.source], target, own[target.name], moved, base))
+        source = sources[target.source]
+        frame = _rows(source, target, own[target.name], moved, base)
+        told = {
+            n.name: bits_told(source, target.modalities, settings, base, declared, own[n.name])
+            for n in starts
+            if n is not target and n.source == target.source
+        }
+        unknown = np.full(len(base), np.nan)
+        frame["bits"] = np.concatenate([told.get(n.name, unknown) for n in starts if n is not target])
+        rows.append(frame)
         progress(len(nodes) + done + 1, total)
     return pd.concat(rows, ignore_index=True)
 
