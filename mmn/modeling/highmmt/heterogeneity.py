@@ -121,8 +121,8 @@ def measure(
             for n in starts
             if n is not target and n.source == target.source
         }
-        unknown = np.full(len(base), np.nan)
-        frame["bits"] = np.concatenate([told.get(n.name, unknown) for n in starts if n is not target])
+        nothing = np.full(len(base), np.nan)
+        frame["bits"] = np.concatenate([told.get(n.name, nothing) for n in starts if n is not target])
         rows.append(frame)
         progress(len(nodes) + done + 1, total)
     return pd.concat(rows, ignore_index=True)
