@@ -384,3 +384,16 @@ def test_a_task_read_late_gives_a_series_its_severity_up_to_that_step_only():
     later = dataclasses.replace(embeddings["a"], values=embeddings["a"].values.copy())
     later.values[:, :, 1:] += 1000.0
     assert np.array_equal(severity(cohort, early, embeddings["a"], 0, 0), severity(cohort, early, later, 0, 0))
+
+
+def test_highmmt_is_measured_with_zeros_and_with_the_mean_for_pairs_of_what_is_absent():
+    cohort, embeddings = KnownWorld(num_items=120).generate()
+    names = ("highmmt", "highmmt_mean")
+    grid = MissingnessSettings(rates=(0.0, RATE), models=names, per_batch=(), mechanisms=("mcar",), epochs=2)
+    settings = training(names)
+    table = missingness_experiment(cohort, embeddings, TASK, ("b",), settings, grid)
+    both = {name: of_model["auroc"].to_numpy() for name, of_model in table.groupby("model")}
+    assert set(both) == set(names) and all(np.isfinite(values).all() for values in both.values())
+    assert not np.allclose(both["highmmt"], both["highmmt_mean"])
+    with pytest.raises(ValueError, match=r"training.highmmt.pairs_of_absent: the experiment sets it itself"):
+        MissingnessSettings(models=names, per_batch=(), training={"highmmt": {"pairs_of_absent": "mean"}})
