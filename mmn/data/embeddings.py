@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmn.data.errors import ContractError
@@ -59,13 +60,20 @@ def embeddings_from_rows(items: np.ndarray, values: np.ndarray, present: np.ndar
     return Embeddings(items=np.asarray(items, dtype=object), values=values[None], present=present, names=tuple(names))
 
 
-def check_embeddings(embeddings: Embeddings, items: np.ndarray, where: str) -> None:
-    """The promises of `Embeddings` against the cohort's items. Raises ContractError."""
+def check_embeddings(embeddings: Embeddings, items: np.ndarray, where: str, whose: str = "the cohort's") -> None:
+    """The promises of `Embeddings` against these items, the cohort's or another table's. Raises ContractError."""
+    if embeddings.values.ndim != 4:
+        raise ContractError(
+            f"{where}: values has shape {embeddings.values.shape}, expected (folds or 1, items, steps, width)."
+        )
     _, num_items, num_steps, width = embeddings.values.shape
     if list(embeddings.items) != list(items):
         raise ContractError(
-            f"{where}: the items are not the cohort's, or not in its order ({num_items} of {len(items)})."
+            f"{where}: the items are not {whose}, or not in the same order ({len(embeddings.items)} of {len(items)}). "
+            "Give every item in the same place in all, absent where it has no evidence."
         )
+    if num_items != len(items):
+        raise ContractError(f"{where}: values of {num_items} items for {len(items)} names of items.")
     if embeddings.present.shape != (num_items, num_steps):
         raise ContractError(
             f"{where}: present has shape {embeddings.present.shape}, expected {(num_items, num_steps)}."
@@ -105,21 +113,70 @@ def write_embeddings(
 
 
 def read_embeddings(path: Path) -> Embeddings:
-    """Raises ContractError where the file is not an embedding table of this contract."""
-    table = pq.read_table(path)
+    """Raises ContractError where the file is not a whole embedding table of this contract: every fold, item and step
+    once, in this order."""
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise ContractError(f"{path}: not a whole parquet file ({error}). Make the features again.") from error
     footer = json.loads((table.schema.metadata or {}).get(b"mmn", b"{}"))
     if footer.get("contract") != CONTRACT:
         raise ContractError(
             f"{path}: its footer says contract {footer.get('contract')!r}, this code reads {CONTRACT!r}."
         )
-    num_steps = int(table["step"].to_numpy().max()) + 1 if "step" in table.column_names else 1
-    num_folds = int(table["fold"].to_numpy().max()) + 1 if "fold" in table.column_names else 1
+    num_folds, num_items, num_steps = shape = _check_rows(table, path)
     column = table["embedding"].combine_chunks()
     width = column.type.list_size
-    num_items = len(table) // (num_steps * num_folds)
-    present = column.is_valid().to_numpy(zero_copy_only=False).reshape(num_folds, num_items, num_steps)[0]
+    present = column.is_valid().to_numpy(zero_copy_only=False).reshape(shape)
+    if (present != present[0]).any():
+        raise ContractError(
+            f"{path}: some items are present in one fold and absent in another. Make the features again."
+        )
+    present = present[0]
     flat = column.values.to_numpy(zero_copy_only=False).astype(np.float32)
     values = flat.reshape(num_folds, num_items, num_steps, width).copy()
     values[:, ~present] = np.nan
-    items = table["item"].to_numpy(zero_copy_only=False)[: num_items * num_steps : num_steps]
+    items = table["item"][: num_items * num_steps].to_numpy(zero_copy_only=False)[::num_steps]
     return Embeddings(items=items, values=values, present=present, names=tuple(footer.get("names", ())))
+
+
+def _check_rows(table: pa.Table, path: Path) -> tuple[int, int, int]:
+    """Folds, items and steps: a row of each, in this order. What is read by its place would else be another item's."""
+    if missing := sorted({"item", "embedding"} - set(table.column_names)):
+        raise ContractError(f"{path}: it has no column {', '.join(missing)}. Make the features again.")
+    if not pa.types.is_fixed_size_list(table.schema.field("embedding").type):
+        raise ContractError(f"{path}: its embeddings are not lists of one size. Make the features again.")
+    if not len(table):
+        raise ContractError(f"{path}: it has no row. Give the embeddings of one item at least.")
+    num_folds, num_steps = _count(table, "fold"), _count(table, "step")
+    num_items, left_over = divmod(len(table), max(num_folds, 1) * max(num_steps, 1))
+    if not num_folds or not num_steps or left_over or not _in_order(table, num_folds, num_items, num_steps):
+        raise ContractError(
+            f"{path}: its {len(table)} rows are not every fold, item and step once, in this order: some are missing, "
+            "repeated, or were sorted otherwise. Make the features again."
+        )
+    return num_folds, num_items, num_steps
+
+
+def _count(table: pa.Table, name: str) -> int:
+    """How many folds or steps there are, by the greatest number; 0 where the column does not hold such numbers."""
+    if name not in table.column_names:
+        return 1
+    column = table[name]
+    return max(0, pc.max(column).as_py() + 1) if pa.types.is_integer(column.type) and not column.null_count else 0
+
+
+def _in_order(table: pa.Table, num_folds: int, num_items: int, num_steps: int) -> bool:
+    item = table["item"].combine_chunks()
+    first = item.take(pa.array(np.tile(np.repeat(np.arange(num_items) * num_steps, num_steps), num_folds)))
+    if item.null_count or not item.equals(first):
+        return False
+    numbers = {
+        "fold": np.repeat(np.arange(num_folds), num_items * num_steps),
+        "step": np.tile(np.arange(num_steps), num_folds * num_items),
+    }
+    return all(
+        np.array_equal(table[name].to_numpy(), expected)
+        for name, expected in numbers.items()
+        if name in table.column_names
+    )

@@ -169,13 +169,14 @@ def ui(
     """Open Dagster on this machine only (loopback), with the same assets."""
     from mmn.orchestration.dvc_pipeline import ensure_dvc, write_stages
     from mmn.orchestration.steps import active_datasets, build_steps
-    from mmn.orchestration.ui import command, serve_names
+    from mmn.orchestration.ui import be_the_only, command, serve_names
 
-    started = command(host=host, port=port, read_only=read_only, proxied=bool(i_have_a_proxy))
+    started = command(host=host, port=port, read_only=read_only, proxies=i_have_a_proxy or ())
     serve_names(i_have_a_proxy or ())
     workspace = _workspace()
     workspace.prepare()
     if not read_only:
+        be_the_only(workspace.root, port)
         ensure_dvc(workspace.root)
         write_stages(workspace, build_steps(active_datasets(workspace)))
         sync()
@@ -231,6 +232,9 @@ def predict(
         typer.Option("--input", metavar="MODALITY=FILE", help="An embedding table; what is not given is absent."),
     ],
     out: Annotated[Path, typer.Option(help="The parquet to write.")] = Path("predictions.parquet"),
+    order: Annotated[
+        str, typer.Option(metavar="A,B,...", help="In which MultiModN meets the modalities; none: that of training.")
+    ] = "",
 ) -> None:
     """Predict for embeddings, after every modality and step. Embeddings of another featurizer are refused."""
     from mmn.data.errors import ParamsError
@@ -242,14 +246,16 @@ def predict(
         name, equals, path = text.partition("=")
         if not equals or not path:
             raise ParamsError(f"--input {text}: write it as MODALITY=FILE, for example --input notes=notes.parquet.")
+        if name in pairs:
+            raise ParamsError(f"--input {text}: {name} is given twice. Give one file of each modality.")
         pairs[name] = Path(path)
     folder = named_current(_workspace(), model) if model.startswith(CURRENT) else Path(model)
     if not folder.is_dir():
         folder = _workspace().artifacts / model
     if not folder.is_dir():
         raise ParamsError(f"{model}: neither a model's folder nor the key of one that is made here. See `mmn steps`.")
-    for what, number in run_predict(folder, pairs, out).items():
-        typer.echo(f"{what:<18} {number}")
+    for what, said in run_predict(folder, pairs, out, order.split(",") if order else None).items():
+        typer.echo(f"{what:<18} {said}")
     typer.echo(f"written            {out}")
 
 

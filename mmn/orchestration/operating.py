@@ -6,6 +6,8 @@ machine, nothing runs by itself.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -43,8 +45,7 @@ class NewFiles:
     running: bool = False
 
     def __post_init__(self) -> None:
-        if self.expected_days is not None and self.expected_days < 1:
-            raise ValueError(f"expected_days is {self.expected_days}; a day or more is expected.")
+        _check_bounds(self, seconds=(1, None), settled_seconds=(0, None), expected_days=(1, None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ class Automation:
     """Dagster's conditions, for those who prefer them to schedules: what is made of data follows at once, models and
     results at the next tick of `cron` after their inputs changed, so that GPUs are used once a night."""
 
-    on: bool = False
+    enabled: bool = False
     cron: str = "0 3 * * *"
     timezone: str = "UTC"
     running: bool = False
@@ -73,18 +74,28 @@ class CheckSettings:
     refuse: tuple[str, ...] = ()
     warn: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        _check_bounds(self, presence_margin=(0, 1), label_margin=(0, 1), volume_margin=(0, 1))
+        for name in (*self.refuse, *self.warn):
+            if not isinstance(name, str):
+                raise ValueError(f"refuse and warn hold names of checks, found {name!r}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionSettings:
-    """A retrained model becomes the current one if on no task it is worse than the current one by more than a margin,
-    on average over the folds. auroc_margin: absolute. rmse_margin: a share of the current model's error.
-    least_items, least_folds: below these of shared test items (per fold) and folds, the two are not comparable."""
+    """A retrained model becomes the current one if on no task it is worse by more than a margin, on average over the
+    folds, than the current one and than the best one (`promotion.best_of`). auroc_margin: absolute. rmse_margin: a
+    share of the other model's error. least_items, least_folds: below these of shared test items (per fold) and folds,
+    the two are not comparable."""
 
-    on: bool = True
+    enabled: bool = True
     auroc_margin: float = 0.01
     rmse_margin: float = 0.02
     least_items: int = 10
     least_folds: int = 3
+
+    def __post_init__(self) -> None:
+        _check_bounds(self, auroc_margin=(0, 1), rmse_margin=(0, None), least_items=(1, None), least_folds=(1, None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +105,7 @@ class EngineSettings:
     max_concurrent: steps at a time. retries, retry_delay_seconds: of a step whose process or machine was lost; an error
     that a person must mend is not retried. partition, gpu_partition, account, gres: Slurm's names ("gres" without the
     count; "license:gpu" asks for a licence instead). k8s: given to dagster-k8s's executor as it is (job_image, volumes,
-    env_secrets, ...).
+    env_secrets, ...). needs: of a kind of step or the beginning of a key -> what it needs of a machine (`needs.py`).
     """
 
     name: Literal["local", "k8s", "slurm"] = "local"
@@ -106,6 +117,10 @@ class EngineSettings:
     account: str | None = None
     gres: str = "gpu"
     k8s: dict = field(default_factory=dict)
+    needs: dict = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _check_bounds(self, max_concurrent=(1, None), retries=(0, None), retry_delay_seconds=(0, None))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,16 +138,15 @@ class Operating:
     engine: EngineSettings = field(default_factory=EngineSettings)
 
     def __post_init__(self) -> None:
-        for owner in self.owners:
-            if "@" not in str(owner) and not str(owner).startswith("team:"):
-                raise ValueError(f"owners: {owner!r} is neither an e-mail address nor `team:name`.")
+        _check_owners(self.owners)
 
     def schedule(self, dataset: str) -> Schedule:
         return self.schedules.get(dataset, Schedule())
 
 
 def load_operating(root: Path) -> Operating:
-    """Raises ParamsError: not YAML, an unknown key, a wrong type, a cron or a time zone that is none."""
+    """Raises ParamsError: not YAML, an unknown key or check, a wrong type, a number out of its bounds, a cron, a time
+    zone or an owner that is none."""
     path = root / FILE
     if not path.exists():
         return Operating()
@@ -141,9 +155,14 @@ def load_operating(root: Path) -> Operating:
     except yaml.YAMLError as error:
         raise ParamsError(f"{path}: not readable as YAML. Mend it, or restore the file from git.") from error
     try:
-        return _resolved(loaded)
+        operating = _resolved(loaded)
     except ParamsError as error:
         raise ParamsError(str(error).replace(PARAMS_FILE, FILE, 1)) from error
+    if operating.checks.refuse or operating.checks.warn:
+        from mmn.orchestration.checks import check_known_names
+
+        check_known_names(operating.checks)
+    return operating
 
 
 def _resolved(loaded: Any) -> Operating:
@@ -153,7 +172,12 @@ def _resolved(loaded: Any) -> Operating:
         "new_files": NewFiles(), "automation": Automation(), "checks": CheckSettings(),
         "promotion": PromotionSettings(), "engine": EngineSettings(),
     }  # fmt: skip
-    values = {name: resolve(start, loaded[name] or {}, name) for name, start in blocks.items() if name in loaded}
+    # An empty block is the defaults; `promotion: off` is none, and not taken for them.
+    values = {
+        name: resolve(start, {} if loaded[name] is None else loaded[name], name)
+        for name, start in blocks.items()
+        if name in loaded
+    }
     if "schedules" in loaded:
         from mmn.data import DATASETS
         from mmn.orchestration.params import check_known
@@ -177,5 +201,27 @@ def _check_clock(cron: str, timezone: str) -> None:
         raise ValueError(f"cron is {cron!r}; five fields as in crontab are expected, such as '0 2 * * 6'.")
     try:
         ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones, such as "Europe"
         raise ValueError(f"timezone is {timezone!r}; a name such as 'Europe/Zurich' is expected.") from error
+
+
+def _check_owners(owners: Sequence[Any]) -> None:
+    from dagster._core.definitions.utils import is_valid_owner
+
+    for owner in owners:
+        if not isinstance(owner, str) or not is_valid_owner(owner) or not owner.removeprefix("team:").strip():
+            raise ValueError(
+                f"owners: {owner!r} is neither an e-mail address as Dagster takes it (jane@hospital.example) nor "
+                "`team:name`."
+            )
+
+
+def _check_bounds(settings: Any, **bounds: tuple[float, float | None]) -> None:
+    """Each from `low` to `high`, both allowed; a high of None is any number that is finite."""
+    for name, (low, high) in bounds.items():
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        if not (math.isfinite(value) and low <= value and (high is None or value <= high)):
+            expected = f"{low} or more" if high is None else f"{low} to {high}"
+            raise ValueError(f"{name} is {value}; {expected} is expected.")

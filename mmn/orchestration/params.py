@@ -60,7 +60,12 @@ def resolve(defaults: Any, overrides: dict[str, Any], where: str) -> Any:
         raise ParamsError(f"{FILE}: {where}: {error}") from error
 
 
-def check_known(key: str, known: typing.Iterable[str], where: str) -> None:
+def check_known(key: object, known: typing.Iterable[str], where: str) -> None:
+    if not isinstance(key, str):
+        # YAML takes on, off, yes and no for true and false, and 1 for a number.
+        raise ParamsError(
+            f"{FILE}: {where} has the key {key!r}, which YAML does not read as text. Known: {', '.join(sorted(known))}."
+        )
     if key not in (known := sorted(known)):
         raise ParamsError(f"{FILE}: {where} has no setting '{key}'. {nearest_of(key, known)}")
 

@@ -1,4 +1,5 @@
-"""Which version of a model is the current one: a retrained model takes its place only if it is no worse.
+"""Which version of a model is the current one: a retrained model takes its place only if it is no worse, neither than
+the current one nor than the best one. Against the current one alone a margin would be lost with each retraining.
 
 `artifacts/models/...` always holds the newest model; `promoted/<data set>/<task set>/<architecture>.json` names the
 current one and all decisions that led to it, and is kept in git beside `dvc.lock`. It is no step of the road: a step's
@@ -8,17 +9,15 @@ decision is a line of the journal, and the file holds aggregates only.
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
-from mmn.data.cohort import Cohort, read_cohort
+from mmn.data.cohort import read_cohort
 from mmn.data.dataset import Task
 from mmn.data.errors import MmnError
 from mmn.data.files import atomic_path, read_json, write_json
@@ -27,6 +26,7 @@ from mmn.orchestration.audit.decisions import FOLDER, digest_of, place_of
 from mmn.orchestration.journal import append
 from mmn.orchestration.operating import PromotionSettings
 from mmn.orchestration.params import nearest_of
+from mmn.orchestration.promotion_compare import Against, Comparison, compare
 from mmn.orchestration.steps import Step
 from mmn.orchestration.workspace import Workspace
 
@@ -36,32 +36,10 @@ Verdict = Literal["first", "promoted", "kept", "not comparable", "by hand"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """One task, fold by fold, on the items that both models were tested on in the same fold.
-
-    candidate, current: the metric per fold; folds where it is undefined for one are left out of both. worse_by: mean
-    over folds, positive where the candidate is worse; interval: of that mean, 95 %, corrected for shared training rows.
-    """
-
-    task: str
-    metric: str
-    folds: list[int]
-    items: int
-    candidate: list[float]
-    current: list[float]
-    worse_by: float
-    interval: list[float] | None
-    margin: float
-
-    @property
-    def refused(self) -> bool:
-        return self.worse_by > self.margin
-
-
-@dataclass(frozen=True, kw_only=True)
 class Decision:
     """candidate, current: versions. The candidate becomes the current one unless the verdict is "kept" or "not
-    comparable"."""
+    comparable". best: the version (`best_of`) that the candidate was held against besides; null where that is the
+    current one, and in decisions of before it was asked."""
 
     model: str
     candidate: str
@@ -69,6 +47,7 @@ class Decision:
     verdict: Verdict
     why: str
     tasks: list[Comparison] = field(default_factory=list)
+    best: str | None = None
 
     @property
     def promoted(self) -> bool:
@@ -137,39 +116,58 @@ def decide(
     current = current_version(workspace.root, step.key)
     if candidate == current:
         return Decision(model=step.key, candidate=candidate, current=current, verdict="promoted", why="It is current.")
-    if (told := _decided(workspace.root, step.key, candidate, current)) is not None:
+    decisions = decisions_of(workspace.root, step.key)
+    if (told := _decided(decisions, step.key, candidate, current)) is not None:
         return told
     if current is None:
         decision = Decision(
             model=step.key, candidate=candidate, current=None, verdict="first", why="There was no model before."
         )
     else:
-        new = in_tree(workspace.root, step.out)
-        assert new is not None
+        found = in_tree(workspace.root, step.out)
+        assert found is not None
+        best = best_of(decisions)
+        best = None if best in (candidate, current) else best
         try:
-            compared = compare(
-                read_cohort(cohort_path), tasks, _predictions(new), _predictions(_kept(workspace.root, step, current)),
-                settings,
-            )  # fmt: skip
+            cohort, new = read_cohort(cohort_path), _predictions(found)
+            compared = []
+            against: Against
+            for against, version in (("current", current), ("best", best)):
+                if version is not None:
+                    old = _predictions(_kept(workspace.root, step, version))
+                    compared += compare(cohort, tasks, new, old, settings, against)
         except MmnError as error:
             decision = Decision(
-                model=step.key, candidate=candidate, current=current, verdict="not comparable", why=str(error)
-            )
+                model=step.key, candidate=candidate, current=current, verdict="not comparable", why=str(error),
+                best=best,
+            )  # fmt: skip
         else:
-            worse = [c for c in compared if c.refused]
-            told_worse = "; ".join(
-                f"{c.task}: {c.metric} worse by {c.worse_by:.4g}, allowed {c.margin:.4g}" for c in worse
-            )
+            told_worse = "; ".join(c.told for c in compared if c.refused)
             decision = Decision(
                 model=step.key,
                 candidate=candidate,
                 current=current,
-                verdict="kept" if worse else "promoted",
-                why=told_worse or f"No worse than the margin on any of {len(compared)} tasks.",
+                verdict="kept" if told_worse else "promoted",
+                why=told_worse or f"No worse than the margin on any of {len(tasks)} tasks.",
                 tasks=compared,
+                best=best,
             )
     _record(workspace.root, decision)
     return decision
+
+
+def best_of(decisions: Sequence[Decision]) -> str | None:
+    """The version that no later one was better than throughout: the first one, or a person's choice; then each promoted
+    one that was on no task worse than the best before it. None without decisions."""
+    best = None
+    for decision in decisions:
+        against = "current" if decision.current == best else "best"
+        tasks = [task for task in decision.tasks if task.against == against]
+        if decision.verdict in {"first", "by hand"} or (
+            decision.verdict == "promoted" and tasks and all(task.worse_by <= 0 for task in tasks)
+        ):
+            best = decision.candidate
+    return best
 
 
 def promote(workspace: Workspace, step: Step, version: str, why: str) -> Decision:
@@ -189,73 +187,6 @@ def promote(workspace: Workspace, step: Step, version: str, why: str) -> Decisio
     )
     _record(workspace.root, decision)
     return decision
-
-
-def compare(
-    cohort: Cohort, tasks: Sequence[Task], candidate: pd.DataFrame, current: pd.DataFrame, settings: PromotionSettings
-) -> list[Comparison]:
-    """Raises MmnError where a task cannot be compared: too few items that both were tested on in the same fold."""
-    from mmn.modeling.floors import read_target
-    from mmn.modeling.metrics import once
-    from mmn.modeling.selection import METRICS
-    from mmn.orchestration.report.compare import paired
-
-    compared = []
-    for task in tasks:
-        metric = METRICS[task.kind][0]
-        labels = pd.Series(read_target(cohort, task), index=cohort.items["item"].to_numpy(), name="label")
-        both = pd.concat([_of_task(frame, task, who) for who, frame in (("new", candidate), ("old", current))],
-                         axis=1, join="inner")  # fmt: skip
-        both = both.join(labels, on="item").dropna()
-        folds, new, old, items = [], [], [], 0
-        for fold, part in both.groupby(level="fold"):
-            if len(part) < settings.least_items:
-                continue
-            y, weight = part["label"].to_numpy(), once(len(part))
-            said = [part.filter(regex=f"^{who} ").to_numpy() for who in ("new", "old")]
-            values = [float(metric.compute(y, p if task.classes else p[:, 0], weight)[0]) for p in said]
-            if all(map(math.isfinite, values)):
-                folds.append(int(fold))
-                new.append(values[0])
-                old.append(values[1])
-                items += len(part)
-        needed = min(settings.least_folds, cohort.num_folds)
-        if len(folds) < needed:
-            raise MmnError(
-                f"{task.name}: {len(folds)} folds have {settings.least_items} or more items that both models were "
-                f"tested on, {needed} are needed: few were tested, or the folds are others now. Compare them, and "
-                "decide with `mmn promote`."
-            )
-        sign = 1 if metric.better == "higher" else -1
-        # With the sign that positive is worse.
-        worse = sign * (np.asarray(old) - np.asarray(new))
-        test = np.mean([len(cohort.rows(f, "test")) / max(len(cohort.rows(f, "train")), 1) for f in folds])
-        interval = paired(list(worse), [0.0] * len(worse), float(test))
-        margin = settings.rmse_margin * float(np.mean(old)) if task.kind == "regression" else settings.auroc_margin
-        compared.append(
-            Comparison(
-                task=task.name,
-                metric=metric.name,
-                folds=folds,
-                items=items,
-                candidate=_rounded(new),
-                current=_rounded(old),
-                worse_by=round(float(worse.mean()), 6),
-                interval=_rounded([interval.low, interval.high]) if interval else None,
-                margin=round(margin, 6),
-            )
-        )
-    return compared
-
-
-def _of_task(predictions: pd.DataFrame, task: Task, name: str) -> pd.DataFrame:
-    """By item and fold, after the step at which the task is read; the mean over members where several share a fold.
-    (name, number) -> one column, or one per class."""
-    from mmn.modeling.prediction_table import value_columns
-
-    rows = predictions[(predictions["task"] == task.name) & (predictions["step"] == task.read_step)]
-    values = rows.groupby(["item", "fold"])[[*np.atleast_1d(value_columns(task))]].mean()
-    return values.set_axis([f"{name} {number}" for number in range(values.shape[1])], axis=1)
 
 
 def _predictions(model: Artifact) -> pd.DataFrame:
@@ -286,24 +217,35 @@ def _file(root: Path, key: str) -> Path:
 def decisions_of(root: Path, key: str) -> list[Decision]:
     """Oldest first."""
     path = _file(root, key)
-    rows: list[Mapping[str, Any]] = read_json(path)["decisions"] if path.exists() else []
+    return _decisions_in(read_json(path)) if path.exists() else []
+
+
+def _decisions_in(told: Mapping[str, Any]) -> list[Decision]:
+    rows: list[Mapping[str, Any]] = told["decisions"]
     return [Decision(**{**row, "tasks": [Comparison(**task) for task in row["tasks"]]}) for row in rows]
 
 
 def kept_versions(root: Path) -> set[str]:
-    """The versions of models whose bytes must stay: each current one, and the last candidate."""
-    files = [read_json(path) for path in _files(root)]
-    return {version for told in files for version in (told["current"], told["decisions"][-1]["candidate"]) if version}
+    """The versions of models whose bytes must stay: each current one, the last candidate, and the best."""
+    kept: set[str | None] = set()
+    for path in _files(root):
+        told = read_json(path)
+        kept |= {told["current"], told["decisions"][-1]["candidate"], best_of(_decisions_in(told))}
+    return {version for version in kept if version}
 
 
-def _decided(root: Path, key: str, candidate: str, current: str | None) -> Decision | None:
-    """What was decided of this pair; a person's last word holds for every version that there was when it was said."""
-    decisions = decisions_of(root, key)
+def _decided(decisions: Sequence[Decision], key: str, candidate: str, current: str | None) -> Decision | None:
+    """What was decided of this pair. A person's last word comes before it: of the versions that there were when it was
+    said, it holds for all but the one that was chosen."""
+    by_hand = [number for number, decision in enumerate(decisions) if decision.verdict == "by hand"]
+    if by_hand:
+        word = decisions[by_hand[-1]]
+        if candidate != word.candidate and any(d.candidate == candidate for d in decisions[: by_hand[-1]]):
+            why = f"By hand {word.candidate} was chosen ({word.why}). `mmn promote` decides anew."
+            return Decision(model=key, candidate=candidate, current=current, verdict="kept", why=why)
     for decision in reversed(decisions):
         if (decision.candidate, decision.current) == (candidate, current):
             return decision
-    if decisions and decisions[-1].verdict == "by hand" and any(d.candidate == candidate for d in decisions):
-        return decisions[-1]
     return None
 
 
@@ -316,7 +258,3 @@ def _record(root: Path, decision: Decision) -> None:
     write_json(path, {"model": decision.model, "current": current, "decisions": decisions})
     told = {name: getattr(decision, name) for name in ("model", "candidate", "current", "verdict", "why")}
     append(root, {"did": "promotion", **told, "now_current": current, "decision": digest_of(said)})
-
-
-def _rounded(values: Sequence[float]) -> list[float]:
-    return [round(value, 6) for value in values]

@@ -11,16 +11,13 @@ from mmn.orchestration.dvc_pipeline import read_lock, why_stale
 from mmn.orchestration.operating import Automation, Operating
 from mmn.orchestration.sensors import beside, changed_sources, only_makeable, why_raw_stale
 from mmn.orchestration.steps import Active, Step
+from mmn.orchestration.under_way import asset_key, who_makes
 from mmn.orchestration.workspace import Workspace
 
 # A run with this tag walks only what is stale when its turn comes; `mmn run`, schedules and sensors set it.
 ONLY_STALE_TAG = "mmn/only_stale"
 # Follow their inputs at once under `automation`; the rest waits for its cron.
 _FOLLOWS_AT_ONCE = {"prepared", "cohort", "features", "autoencoder"}
-
-
-def asset_key(key: str) -> dg.AssetKey:
-    return dg.AssetKey(key.split("/"))
 
 
 def road_job_of(steps: Mapping[str, Step]) -> list[Any]:
@@ -62,6 +59,8 @@ def _schedule(
         why = what_would_run(Workspace(workspace.root), steps, of_dataset(steps, name))
         if not why:
             return dg.SkipReason(f"Nothing of {name} is stale.")
+        if (told := who_makes(context.instance, why)) is not None:
+            return dg.SkipReason(told)
         selection = only_makeable(workspace, steps, [*why, *beside(steps, why), *_report(steps)])
         first = next(iter(why))
         return dg.RunRequest(
@@ -94,8 +93,12 @@ def what_would_run(workspace: Workspace, steps: Mapping[str, Step], wanted: Iter
 
 def of_dataset(steps: Mapping[str, Step], name: str) -> list[str]:
     """Everything of a data set and all that it is made from, in the table's order; not the report, which is of all."""
-    waiting = [step.key for step in steps.values() if step.dataset == name]
-    found: set[str] = set()
+    return with_inputs(steps, (step.key for step in steps.values() if step.dataset == name))
+
+
+def with_inputs(steps: Mapping[str, Step], keys: Iterable[str]) -> list[str]:
+    """These and all that they are made from, in the table's order."""
+    waiting, found = list(keys), set[str]()
     while waiting:
         if (key := waiting.pop()) not in found:
             found.add(key)
@@ -108,15 +111,15 @@ def _report(steps: Mapping[str, Step]) -> list[str]:
 
 
 def condition_of(step: Step, settings: Automation) -> dg.AutomationCondition | None:
-    if not settings.on or step.kind == "raw":
+    if not settings.enabled or step.kind == "raw":
         return None
     if step.kind in _FOLLOWS_AT_ONCE:
         return dg.AutomationCondition.eager()
-    return dg.AutomationCondition.on_cron(settings.cron, settings.timezone)
+    return dg.AutomationCondition.on_cron(settings.cron, settings.timezone) & ~dg.AutomationCondition.in_progress()
 
 
 def automation(settings: Automation) -> list[dg.SensorDefinition]:
-    if not settings.on:
+    if not settings.enabled:
         return []
     running = dg.DefaultSensorStatus.RUNNING if settings.running else dg.DefaultSensorStatus.STOPPED
     return [
@@ -125,6 +128,7 @@ def automation(settings: Automation) -> list[dg.SensorDefinition]:
             target=dg.AssetSelection.all(),
             default_status=running,
             run_tags={ONLY_STALE_TAG: "true"},
-            description=f"Data follows at once; models and results at {settings.cron} ({settings.timezone}).",
+            description=f"Data follows at once; models and results at {settings.cron} ({settings.timezone}). Raw files "
+            "are looked at by the sensors new_files_...: switch them on too.",
         )
     ]

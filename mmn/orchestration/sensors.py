@@ -15,8 +15,11 @@ import dagster as dg
 from mmn.data.files import read_json
 from mmn.data.manifest import files_of
 from mmn.orchestration.code import code_files
+from mmn.orchestration.dvc_pipeline import code_version
+from mmn.orchestration.operating import FILE as OPERATING_FILE
 from mmn.orchestration.operating import NewFiles
 from mmn.orchestration.steps import Step, active_datasets, build_steps
+from mmn.orchestration.under_way import asset_key, who_makes
 from mmn.orchestration.workspace import Workspace
 
 
@@ -119,13 +122,37 @@ def freshness_of(step: Step, settings: NewFiles) -> dg.FreshnessPolicy | None:
     return dg.FreshnessPolicy.time_window(fail_window=datetime.timedelta(days=settings.expected_days))
 
 
-def sensors_of(workspace: Workspace, steps: Mapping[str, Step], settings: NewFiles) -> list[dg.SensorDefinition]:
+def fingerprint(
+    workspace: Workspace, steps: Mapping[str, Step], keys: Iterable[str], changes: Mapping[str, Change]
+) -> str:
+    """Of what a run of these steps would be asked for: the same is asked for once, whatever became of that run, until
+    code, parameters or `operating.yaml` change.
+
+    The same files may go, come back and go again: of each such change the manifest was written at another time.
+    """
+    digest = hashlib.sha256()
+    for key, change in sorted(changes.items()):
+        written = (workspace.root / steps[key].out).stat().st_mtime_ns
+        digest.update(f"{key} {change.fingerprint} {written}\n".encode())
+    for key in sorted(keys):
+        digest.update(f"{key} {code_version(workspace, steps[key])}\n".encode())
+    operating = workspace.root / OPERATING_FILE
+    digest.update(operating.read_bytes() if operating.exists() else b"")
+    return digest.hexdigest()[:16]
+
+
+def sensors_of(
+    workspace: Workspace, steps: Mapping[str, Step], settings: NewFiles, *, pins_only: bool = False
+) -> list[dg.SensorDefinition]:
+    """pins_only: what follows from new pins is left to `automation`."""
     raw_names = dict.fromkeys(step.raw for step in steps.values() if step.kind == "raw" and step.raw is not None)
-    return [_sensor(workspace, steps, name, settings) for name in raw_names]
+    return [_sensor(workspace, steps, name, settings, pins_only) for name in raw_names]
 
 
-def _sensor(workspace: Workspace, steps: Mapping[str, Step], name: str, settings: NewFiles) -> dg.SensorDefinition:
-    from mmn.orchestration.schedules import ONLY_STALE_TAG, asset_key
+def _sensor(
+    workspace: Workspace, steps: Mapping[str, Step], name: str, settings: NewFiles, pins_only: bool
+) -> dg.SensorDefinition:
+    from mmn.orchestration.schedules import ONLY_STALE_TAG
 
     pins = {key: step for key, step in steps.items() if step.kind == "raw" and step.raw == name}
 
@@ -134,7 +161,8 @@ def _sensor(workspace: Workspace, steps: Mapping[str, Step], name: str, settings
         asset_selection=dg.AssetSelection.assets(*map(asset_key, downstream(steps, pins))),
         minimum_interval_seconds=settings.seconds,
         default_status=dg.DefaultSensorStatus.RUNNING if settings.running else dg.DefaultSensorStatus.STOPPED,
-        description=f"New or changed {name} files: run what depends on them, and nothing else.",
+        description=f"New or changed {name} files: "
+        + ("pin them; follow_changes runs what depends on them." if pins_only else "run exactly what depends on them."),
     )
     def look(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         now = Workspace(workspace.root)
@@ -146,11 +174,14 @@ def _sensor(workspace: Workspace, steps: Mapping[str, Step], name: str, settings
         age = time.time() - max(change.newest for change in changes.values())
         if age < settings.settled_seconds:
             return dg.SkipReason(f"A file is {max(age, 0):.0f} s old and may still be written; looking again later.")
-        selection = only_makeable(now, steps, [*downstream(steps, changes), *beside(steps, changes)])
+        follows = list(changes) if pins_only else downstream(steps, changes)
+        # The report is of all data sets: what makes it for another one is no reason to wait.
+        if (told := who_makes(context.instance, (key for key in follows if steps[key].kind != "report"))) is not None:
+            return dg.SkipReason(told)
+        selection = only_makeable(now, steps, [*follows, *beside(steps, changes)])
         first = next(iter(changes))
         return dg.RunRequest(
-            # The same files are asked for once, whatever became of that run.
-            run_key="-".join(f"{key.rpartition('/')[2]}:{change.fingerprint}" for key, change in changes.items()),
+            run_key=f"{','.join(changes)}:{fingerprint(now, steps, follows, changes)}",
             asset_selection=[asset_key(key) for key in selection],
             tags={ONLY_STALE_TAG: "true", "mmn/because": f"{first}: {changes[first].told}"[:250]},
         )

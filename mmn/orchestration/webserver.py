@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -16,16 +17,18 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# Host names, comma-separated, by which a proxy in front is reached.
+# Names (with the port, where it is not the scheme's own), comma-separated, by which a proxy in front is reached.
 HOSTS_VARIABLE = "MMN_UI_HOSTS"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Guard:
-    """hosts: names without a port. A proxy passes on the Host that the browser asked for."""
+    """proxies: the names of those in front, besides the loopback ones. A proxy passes on the Host that the browser
+    asked for, with or without its port."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], hosts: Iterable[str]) -> None:
-        self._app, self._hosts = app, frozenset(host.lower() for host in hosts)
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], proxies: Iterable[str] = ()) -> None:
+        self._app, self._proxies = app, frozenset(name.lower() for name in proxies)
+        self._hosts = {*LOOPBACK, *(self._name("//" + name) for name in self._proxies)}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = self._why_not(scope) if scope["type"] in {"http", "websocket"} else None
@@ -44,8 +47,9 @@ class Guard:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if self._name("//" + headers.get("host", "")) not in self._hosts:
             return 421, "This name is not served here."
-        # A browser says where a page came from; curl and scripts do not, and carry nobody's session.
-        if "origin" in headers and self._name(headers["origin"]) not in self._hosts:
+        # A browser says where a page came from; curl and scripts do not, and carry nobody's session. What else is
+        # served on this machine, at another port, is another site.
+        if "origin" in headers and self._place(headers["origin"]) not in {headers["host"].lower(), *self._proxies}:
             return 403, "Pages of other sites are not answered."
         by_get = scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}
         names = {name.lower() for name, _ in parse_qsl(scope.get("query_string", b"").decode("latin-1"))}
@@ -59,10 +63,19 @@ class Guard:
         except ValueError:
             return ""
 
+    def _place(self, origin: str) -> str:
+        """Name and port, as a browser writes them in Host: the port only where it is not the scheme's own."""
+        try:
+            parts = urlsplit(origin)
+            own = parts.port is not None and parts.port == {"http": 80, "https": 443}.get(parts.scheme)
+        except ValueError:
+            return ""
+        return parts.netloc.lower().removesuffix(f":{parts.port}" if own else "")
 
-def hosts() -> tuple[str, ...]:
-    more = (name.strip() for name in os.environ.get(HOSTS_VARIABLE, "").split(","))
-    return (*LOOPBACK, *(name for name in more if name))
+
+def proxies() -> tuple[str, ...]:
+    names = (name.strip() for name in os.environ.get(HOSTS_VARIABLE, "").split(","))
+    return tuple(name for name in names if name)
 
 
 def main() -> None:
@@ -71,9 +84,16 @@ def main() -> None:
     from dagster_webserver.webserver import DagsterWebserver
     from starlette.middleware import Middleware
 
+    from mmn.orchestration import served_report
+    from mmn.orchestration.workspace import ROOT_VARIABLE
+
     class Guarded(DagsterWebserver):
         def build_middleware(self) -> list[Middleware]:
-            return [Middleware(Guard, hosts=hosts()), *super().build_middleware()]
+            return [Middleware(Guard, proxies=proxies()), *super().build_middleware()]
+
+        def build_routes(self) -> list[Any]:
+            root = Path(os.environ.get(ROOT_VARIABLE, "."))
+            return [served_report.route(root / "artifacts" / "report"), *super().build_routes()]
 
     dagster_webserver.app.DagsterWebserver = Guarded  # type: ignore[misc]
     serve()

@@ -4,12 +4,18 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from mmn.data.errors import ContractError
+from mmn.data.dataset import Task
+from mmn.data.embeddings import embeddings_from_rows, write_embeddings
+from mmn.data.errors import ContractError, ParamsError
+from mmn.modeling.published_weights import read_weights
 from mmn.modeling.reference import beyond, read_reference, verify_reference
+from mmn.modeling.storage import write_model
 from mmn.orchestration.cli import app
+from mmn.orchestration.predict import predict
 
 GOLDEN = Path(__file__).resolve().parents[2].parent / "shared" / "golden" / "multimodn_official_small.npz"
 QUANTITIES = ["probabilities", "final_state", "loss_per_sample", "mean_loss", "gradnorm", "grad.init_state"]
@@ -70,7 +76,8 @@ def gradient(world: dict, key: str, step: float = 1e-6) -> np.ndarray:
     return found
 
 
-def make_reference(encoders: list[tuple[int, ...]], decoders: list[tuple[int, ...]], seed: int = 0) -> dict:
+def make_weights(encoders: list[tuple[int, ...]], decoders: list[tuple[int, ...]], seed: int = 0) -> dict:
+    """Weights, inputs and targets."""
     rng = np.random.default_rng(seed)
     world = {"init_state": rng.standard_normal(STATE)}
     modules = {f"encoder{i}": (WIDTHS[i] + STATE, *hidden, STATE) for i, hidden in enumerate(encoders)}
@@ -79,13 +86,17 @@ def make_reference(encoders: list[tuple[int, ...]], decoders: list[tuple[int, ..
         for j in range(len(sizes) - 1):
             world[f"{module}.layer{j}.weight"] = rng.standard_normal((sizes[j + 1], sizes[j])) * 0.5
             world[f"{module}.layer{j}.bias"] = rng.standard_normal(sizes[j + 1]) * 0.3
-    weights = list(world)
     world["present"] = rng.random((NUM_ITEMS, len(WIDTHS))) < 0.7
     world["present"][0] = False
     world["y"] = rng.integers(0, 2, (NUM_ITEMS, len(decoders)))
     for i, width in enumerate(WIDTHS):
         world[f"x{i}"] = rng.standard_normal((NUM_ITEMS, width))
         world[f"x{i}"][~world["present"][:, i]] = np.nan if i == 0 else 1e6
+    return world
+
+
+def make_reference(encoders: list[tuple[int, ...]], decoders: list[tuple[int, ...]], seed: int = 0) -> dict:
+    world = make_weights(encoders, decoders, seed)
     results = [run_one(world, n) for n in range(NUM_ITEMS)]
     answers = {
         "probabilities": np.stack([p for p, _, _ in results]),
@@ -95,7 +106,7 @@ def make_reference(encoders: list[tuple[int, ...]], decoders: list[tuple[int, ..
         "grad.init_state": gradient(world, "init_state"),
     }
     answers["gradnorm.init_state.state_value"] = np.linalg.norm(answers["grad.init_state"])
-    for key in weights[1:]:
+    for key in [key for key in world if ".layer" in key]:
         module, number, layer, part = re.fullmatch(r"(\w+?)(\d+)\.layer(\d+)\.(\w+)", key).groups()
         published = int(layer) + (module == "encoder")
         answers[f"gradnorm.{module}s.{number}.layers.{published}.{part}"] = np.linalg.norm(gradient(world, key))
@@ -237,3 +248,77 @@ def test_what_is_no_npz_is_refused(tmp_path, worked):
     (tmp_path / "flipped.npz").write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
     with pytest.raises(ContractError, match=r"'\w+.*' cannot be read"):
         read_reference(tmp_path / "flipped.npz")
+
+
+# Weights alone
+
+
+def weights_alone(world: dict) -> dict:
+    return {key: value for key, value in world.items() if re.match(r"init_state$|(encoder|decoder)\d+\.", key)}
+
+
+@pytest.mark.parametrize("depths", ["three layers", "fewer layers"])
+def test_weights_alone_become_a_model_folder_that_predicts_as_the_published_one(tmp_path, depths):
+    world = make_weights(*(DEPTHS | {"fewer layers": ([(6,), ()], [(4,), (5, 2)])})[depths])
+    weights = read_weights(save(tmp_path, weights_alone(world)))
+    tasks = tuple(Task(name=f"t{t}", number=None, kind="binary", description="") for t in range(len(weights.decoders)))
+    write_model(tmp_path / "m", weights.trained(("first", "second"), tasks), {"step": "import"})
+    items = np.array([f"item{n}" for n in range(NUM_ITEMS)], dtype=object)
+    for i, name in enumerate(("first", "second")):
+        e = embeddings_from_rows(items, world[f"x{i}"], world["present"][:, i])
+        write_embeddings(tmp_path / f"{name}.parquet", e, {})
+    files = {name: tmp_path / f"{name}.parquet" for name in ("first", "second")}
+    assert "first, second: the model's card" in predict(tmp_path / "m", files, tmp_path / "p.parquet")["not compared"]
+    table = pd.read_parquet(tmp_path / "p.parquet").set_index(["item", "task", "modality"])["prediction"]
+    for n, item in enumerate(items):
+        outputs, _, _ = run_one(world, n)
+        expected = outputs[..., 1] / outputs.sum(axis=-1)
+        for t, task in enumerate(tasks):
+            for place, modality in enumerate(("prior", "first", "second")):
+                found = table.get((item, task.name, modality), np.nan)
+                np.testing.assert_allclose(found, expected[place, t], atol=1e-6, equal_nan=True)
+
+
+def test_weights_are_read_from_a_file_with_answers_too_and_are_its_own(tmp_path, worked):
+    path = save(tmp_path, worked)
+    weights, reference = read_weights(path), read_reference(path)
+    assert weights.widths == WIDTHS
+    for own, other in zip(weights.encoders[1], reference.encoders[1], strict=True):
+        assert np.array_equal(own.weight, other.weight) and np.array_equal(own.bias, other.bias)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("encoder1__layer0__weight", None, "'encoder1.layer0.weight' is missing"),
+        ("encoder3__layer0__weight", np.ones((2, 9)), "'encoder2.layer0.weight' is missing"),
+        ("decoder0__layer7__bias", np.ones(2), "'decoder0.layer3.weight' is missing"),
+        ("decoder0__scale", np.ones(2), "'decoder0.scale' .* belongs to no modality, task or layer"),
+        ("encoder0__layer0__weight", np.ones((7, STATE)), "encoder0 reads a state of 5 and no evidence"),
+        ("init_state", None, "'init_state' is missing"),
+    ],
+)
+def test_weights_that_break_the_layout_are_refused_by_name(tmp_path, worked, key, value, message):
+    with pytest.raises(ContractError, match=message):
+        read_weights(save(tmp_path, weights_alone(worked), **{key: value}))
+
+
+def test_names_that_do_not_fit_and_layers_that_no_stored_model_has_are_refused(tmp_path, worked):
+    weights = read_weights(save(tmp_path, weights_alone(worked)))
+    tasks = tuple(Task(name=f"t{t}", number=None, kind="binary", description="") for t in range(3))
+    with pytest.raises(ParamsError, match="modalities are one; the weights have 2, name each"):
+        weights.trained(("one",), tasks)
+    with pytest.raises(ParamsError, match="tasks are t0, t0, t1; the weights have 3"):
+        weights.trained(("one", "other"), (tasks[0], *tasks[:2]))
+    with pytest.raises(ParamsError, match="level: the published decoders are of binary tasks alone"):
+        weights.trained(
+            ("one", "other"), (*tasks[:2], Task(name="level", number=None, kind="regression", description=""))
+        )
+    for number, depths in enumerate(
+        (([(), ()], [(), (4,), (4,)]), ([(7,) * 4, ()], [(4,)] * 3), ([(), ()], [(33,)] * 3))
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        deep = read_weights(save(folder, weights_alone(make_weights(*depths))))
+        with pytest.raises(ParamsError, match="a stored model's encoders and decoders have 2 hidden layers"):
+            deep.trained(("one", "other"), tasks)

@@ -8,12 +8,14 @@ import pandas as pd
 import pytest
 
 from mmn.data.errors import MmnError
-from mmn.data.files import version_of
+from mmn.data.files import version_of, write_json
+from mmn.orchestration.audit.decisions import check_decisions, digest_of
+from mmn.orchestration.audit.snapshot import open_snapshot
 from mmn.orchestration.dvc_pipeline import _save_to_cache, ensure_dvc
-from mmn.orchestration.journal import journal_of
+from mmn.orchestration.journal import append, journal_of
 from mmn.orchestration.operating import PromotionSettings
 from mmn.orchestration.promotion import (
-    compare,
+    best_of,
     current_model,
     current_version,
     decide,
@@ -22,6 +24,7 @@ from mmn.orchestration.promotion import (
     named_current,
     promote,
 )
+from mmn.orchestration.promotion_compare import compare
 from tests.modeling.worlds import LEVEL, SICK
 from tests.orchestration.toy import MODEL, Toy, make_toy
 
@@ -120,7 +123,9 @@ def test_only_items_that_both_were_tested_on_in_the_same_fold_count(toy):
     old = old[old["fold"] != 0]
     few = old[old["fold"] == 1].groupby("task").head(5)
     old = pd.concat([few, old[old["fold"] == 2]])
-    with pytest.raises(MmnError, match=r"sick: 1 folds have 10 or more items .* 3 are needed"):
+    with pytest.raises(
+        MmnError, match=r"sick, against the current version: 1 folds have 10 or more items .* 3 are needed"
+    ):
         compare(toy.cohort, TASKS, new, old, PLAIN)
 
 
@@ -145,11 +150,85 @@ def test_a_persons_word_stands_when_the_same_model_is_looked_at_again(toy):
     old = train(toy, 2.0)
     decided(toy)
     new = train(toy, 0.5)
-    decided(toy)
+    assert decided(toy).promoted
     promote(toy.workspace, MODEL, old, "the new one is slow")
-    assert decided(toy).verdict in {"promoted", "by hand"}
+    again = decided(toy)
+    assert not again.promoted and (again.candidate, again.current) == (new, old)
+    assert old in again.why and "the new one is slow" in again.why
     assert current_version(toy.root, MODEL.key) == old
-    assert new in {decision.candidate for decision in decisions_of(toy.root, MODEL.key)}
+    assert [d.verdict for d in decisions_of(toy.root, MODEL.key)] == ["first", "promoted", "by hand"]
+
+
+def test_a_persons_word_also_stands_after_a_later_model_was_looked_at_and_ends_with_the_next_word(toy):
+    train(toy, 0.5)
+    decided(toy)
+    refused = train(toy, 0.4)
+    assert decided(toy).promoted
+    chosen = decisions_of(toy.root, MODEL.key)[0].candidate
+    promote(toy.workspace, MODEL, chosen, "the new one is slow")
+    train(toy, 0.1)
+    assert decided(toy).verdict == "promoted", "what was not there when it was said is compared"
+    train(toy, 0.5)
+    assert decided(toy).verdict == "kept" and "worse by" in decided(toy).why, "the chosen one is compared too"
+    assert train(toy, 0.4) == refused
+    assert not decided(toy).promoted
+    promote(toy.workspace, MODEL, refused, "it is fast now")
+    assert decided(toy).promoted and current_version(toy.root, MODEL.key) == refused
+
+
+def test_a_loss_within_the_margin_again_and_again_ends_at_one_margin_from_the_best(toy):
+    wide = dataclasses.replace(PLAIN, auroc_margin=0.02, rmse_margin=0.06)
+    best = train(toy, 0.5)
+    verdicts = [decided(toy, wide).verdict]
+    for noise in (0.525, 0.55, 0.575):
+        train(toy, noise)
+        verdicts.append(decided(toy, wide).verdict)
+    assert verdicts == ["first", "promoted", "kept", "kept"]
+    decisions = decisions_of(toy.root, MODEL.key)
+    assert best_of(decisions) == best
+    last_promoted, refused = decisions[1:3]
+    assert last_promoted.best is None and refused.best == best and refused.current == last_promoted.candidate
+    worse = {(task.task, task.against): task.refused for task in refused.tasks}
+    assert worse[("level", "best")] and not worse[("level", "current")]
+    assert "level: rmse worse by" in refused.why and "than of the best version" in refused.why
+    assert best in kept_versions(toy.root), "or the next could not be compared with it"
+
+
+def test_the_best_version_is_the_first_then_what_is_on_no_task_worse_and_a_persons_choice(toy):
+    train(toy, 0.5)
+    decided(toy)
+    better = train(toy, 0.3)
+    assert decided(toy).promoted
+    assert best_of(decisions_of(toy.root, MODEL.key)) == better
+    slightly = train(toy, 0.302)
+    assert decided(toy).promoted and current_version(toy.root, MODEL.key) == slightly
+    assert best_of(decisions_of(toy.root, MODEL.key)) == better
+    promote(toy.workspace, MODEL, slightly, "smaller")
+    assert best_of(decisions_of(toy.root, MODEL.key)) == slightly
+
+
+def test_decisions_of_before_the_best_version_was_asked_for_are_read_and_pass_the_audit(toy):
+    """As they were written: without `best` and `against`, and the journal holds the hash of those very words."""
+    train(toy, 0.5)
+    decided(toy)
+    train(toy, 0.505)
+    assert decided(toy).promoted
+    path = toy.root / "promoted" / "toy" / "both" / "multimodn.json"
+    told = json.loads(path.read_text())
+    (toy.root / "journal.jsonl").unlink()
+    for decision in told["decisions"]:
+        del decision["best"]
+        for task in decision["tasks"]:
+            del task["against"]
+        words = {name: decision[name] for name in ("model", "candidate", "current", "verdict", "why")}
+        now = {"now_current": decision["candidate"], "decision": digest_of(decision)}
+        append(toy.root, {"did": "promotion", **words, **now})
+    write_json(path, told)
+    assert best_of(decisions_of(toy.root, MODEL.key)) == told["decisions"][0]["candidate"]
+    train(toy, 2.0)
+    assert {task.against for task in decided(toy).tasks} == {"current", "best"}
+    assert list(check_decisions(open_snapshot(toy.root), [MODEL.key])) == []
+    assert json.loads(path.read_text())["decisions"][:2] == told["decisions"]
 
 
 def test_the_same_pair_is_decided_once_and_the_journal_holds_it(toy):
@@ -198,7 +277,7 @@ def test_mmn_predict_reads_the_promoted_version_and_not_the_newest(toy, monkeypa
     train(toy, 2.0, seed=1)
     decided(toy)
     read = []
-    monkeypatch.setattr(predict, "predict", lambda folder, inputs, out: read.append(version_of(folder)) or {"items": 1})
+    monkeypatch.setattr(predict, "predict", lambda folder, *_: read.append(version_of(folder)) or {"items": 1})
     monkeypatch.setattr(cli, "_workspace", lambda: toy.workspace)
     done = CliRunner().invoke(cli.app, ["predict", "current:toy/both/multimodn", "--input", "a=a.parquet"])
     assert done.exit_code == 0 and read == [current]

@@ -5,8 +5,10 @@ from typing import Literal
 
 import pytest
 
+from mmn.data import load_dataset
 from mmn.data.errors import ParamsError
 from mmn.orchestration.params import load_params, resolve, section
+from mmn.orchestration.settings import training_settings
 from mmn.orchestration.steps import check_params
 
 
@@ -61,6 +63,18 @@ def test_a_missing_section_is_empty():
         ({"edu": {"features": {"vidoe": {}}}}, "edu.features has no setting 'vidoe'. Did you mean 'video'"),
         ({"edu": {"training": {"epoch": 1}}}, "edu.training has no setting 'epoch'. Did you mean 'epochs'"),
         ({"mimic": {"cohort": {"num_fold": 5}}}, "mimic.cohort has no setting 'num_fold'. Did you mean 'num_folds'"),
+        (
+            {"edu": {"training": {"select_task": "pass_cuorse"}}},
+            "edu.training.select_task has no setting 'pass_cuorse'. Did you mean 'pass_course'",
+        ),
+        (
+            {"edu": {"training": {"p_fusion": {"task_weights": {"pass_cuorse": 2}}}}},
+            "edu.training.task_weights has no setting 'pass_cuorse'. Did you mean 'pass_course'",
+        ),
+        (
+            {"edu": {"missingness": {"training": {"select_task": "pass_cuorse"}}}},
+            "edu.missingness.training.select_task has no setting 'pass_cuorse'. Did you mean 'pass_course'",
+        ),
     ],
 )
 def test_every_level_of_the_file_is_checked(params, message):
@@ -110,3 +124,26 @@ def test_a_modality_that_defines_every_label_is_refused_unless_it_is_forced(name
     for told in ("radiology_notes", "cardiomegaly, enlarged_cardiomediastinum", "labels", "forced: [radiology_notes]"):
         assert told in str(error.value)
     check_params({name: {**block, "forced": ["radiology_notes"]}})
+
+
+@pytest.mark.parametrize(
+    ("name", "paper"),
+    [
+        ("mimic", (2, 3, 128, 32, 32, 0.2, 100)),
+        ("mimic_icu", (2, 3, 128, 32, 32, 0.2, 100)),
+        ("mimic_haim", (2, 3, 128, 32, 32, 0.2, 100)),
+        ("edu", (4, 4, 256, 128, 64, 0.25, 50)),
+        ("weather2k", (4, 4, 256, 128, 64, 0.25, 50)),
+    ],
+)
+def test_the_transformer_has_the_papers_sizes_and_the_other_models_their_own(name, paper):
+    """Swamy et al. 2023, appendix E.4. Dropout and epochs of MIMIC are not given there: they are MultiModN's."""
+    dataset = load_dataset(name)
+    own = training_settings({}, dataset, "fusion_transformer")
+    said = (own.blocks, own.heads, own.head_size, own.mlp, own.batch_size, own.dropout, own.epochs)
+    assert said == paper and own.mlp_dropout == 0.4
+    others = [training_settings({}, dataset, model) for model in ("multimodn", "p_fusion")]
+    table_3 = {"edu": (64, 0.1), "weather2k": (128, 0.1)}.get(name, (16, 0.2))
+    assert {(other.batch_size, other.dropout) for other in others} == {table_3}
+    given = training_settings({name: {"training": {"dropout": 0.3}}}, dataset, "fusion_transformer")
+    assert given.dropout == 0.3 and given.blocks == own.blocks

@@ -138,6 +138,8 @@ EDU = Dataset(
         "scaler": "minmax",
         "select_by": "accuracy",
         "select_task": "next_week_performance",
+        # Swamy et al. 2023, E.4; blocks, heads and the hidden layer are the defaults.
+        "fusion_transformer": {"dropout": 0.25},
     },
     multitask={"multitask": ("pass_course", "stays_active", "next_week_performance")},
     autoencoded=True,

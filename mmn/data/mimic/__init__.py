@@ -78,6 +78,8 @@ def _generate(raw: Path, size: str, seed: int, version: str = FORMATS[0]) -> Non
 
 _TRAINING: dict[str, Any] = {
     "batch_size": 16, "dropout": 0.2, "hidden": 32, "state": 50, "epochs": 100, "select_by": "bac+auroc",
+    # Swamy et al. 2023, E.4.
+    "fusion_transformer": {"batch_size": 32, "blocks": 2, "heads": 3, "head_size": 128, "mlp": 32},
 }  # fmt: skip
 _LICENCE = (
     "PhysioNet Credentialed Health Data License 1.5.0 and Data Use Agreement 1.5.0 (the demo: Open Database License). "

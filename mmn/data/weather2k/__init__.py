@@ -53,6 +53,8 @@ WEATHER2K = Dataset(
         "epochs": 300,
         "scaler": "minmax",
         "select_task": "temperature_1d",
+        # Swamy et al. 2023, E.4; blocks, heads and the hidden layer are the defaults.
+        "fusion_transformer": {"batch_size": 64, "dropout": 0.25, "epochs": 50},
     },
     multitask={"multitask": tuple(task.name for task in TASKS)},
     autoencoded=True,
