@@ -1,6 +1,5 @@
 """The road in Dagster: one asset per step of the table. The UI, `mmn run` and the stages of `dvc.yaml` load it."""
 
-import base64
 import os
 import traceback
 from collections.abc import Iterator, Mapping
@@ -14,14 +13,15 @@ from mmn.orchestration.audit.markdown import Pages
 from mmn.orchestration.backfill import one_by_one
 from mmn.orchestration.checks import KINDS, Check, CheckFailed, check_known_names, names_of, refuses
 from mmn.orchestration.dvc_pipeline import code_version, read_lock, refresh_stages, why_stale
+from mmn.orchestration.needs import with_needs
 from mmn.orchestration.operating import Operating, load_operating
-from mmn.orchestration.presentation import description, fixed_metadata, kinds, lineage_metadata, made_metadata, tags
+from mmn.orchestration.presentation import check_told, description, fixed_metadata, kinds, tags, told_metadata
 from mmn.orchestration.promotion import Decision, decide
 from mmn.orchestration.schedules import ONLY_STALE_TAG, asset_key, automation, condition_of, road_job_of, schedules_of
 from mmn.orchestration.sensors import freshness_of, sensors_of
 from mmn.orchestration.steps import Active, Step, active_datasets, build_steps, check_params
 from mmn.orchestration.sync import known_version
-from mmn.orchestration.walk import Outcome, fresh, walk
+from mmn.orchestration.walk import Outcome, fresh, may_pass, walk
 from mmn.orchestration.workspace import Workspace, find_workspace
 
 PROMOTION = "no_worse_than_current"
@@ -34,14 +34,14 @@ def build_definitions(workspace: Workspace) -> dg.Definitions:
     operating = load_operating(workspace.root)
     check_known_names(operating.checks)
     active = active_datasets(workspace)
-    steps = build_steps(active)
+    steps = with_needs(build_steps(active), operating.engine.needs, workspace.params)
     pages = Pages(workspace.root)
     return dg.Definitions(
         assets=[_asset(workspace, step, steps, active, operating, pages) for step in steps.values()],
         jobs=road_job_of(steps),
         schedules=schedules_of(workspace, steps, active, operating),
         sensors=[
-            *sensors_of(workspace, steps, operating.new_files),
+            *sensors_of(workspace, steps, operating.new_files, pins_only=operating.automation.enabled),
             *one_by_one(workspace, steps),
             *automation(operating.automation),
         ],
@@ -57,13 +57,13 @@ def _asset(
     operating: Operating,
     pages: Pages,
 ) -> dg.AssetsDefinition:
-    guarded = step.kind == "model" and operating.promotion.on
+    guarded = step.kind == "model" and operating.promotion.enabled
 
     @dg.asset(
         key=asset_key(step.key),
         deps=[asset_key(dep) for dep in step.deps],
         group_name=step.dataset,
-        description=description(step, active),
+        description=description(step, active, workspace.root),
         kinds=kinds(step),
         tags=tags(step),
         owners=list(operating.owners),
@@ -90,8 +90,13 @@ def _asset(
             raise dg.Failure(description=str(error), allow_retries=False) from error
         except MmnError as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
-        except OSError:
-            raise  # a disk or a network that was away: may be retried
+        except OSError as error:
+            if may_pass(error):
+                raise  # and so be retried
+            if error.strerror is None:  # raised by a reader, whose words may quote the file
+                raise _without_words(error) from None
+            why = f"{error.filename or 'a file'}: {error.strerror}. Mend that; the same command goes on from there."
+            raise dg.Failure(description=why, allow_retries=False) from error
         except Exception as error:
             if os.environ.get(FULL_ERRORS_VARIABLE):
                 raise dg.Failure(description=f"{type(error).__name__}: {error}", allow_retries=False) from error
@@ -139,22 +144,12 @@ def _without_words(error: Exception) -> dg.Failure:
 
 
 def _result(workspace: Workspace, step: Step, outcome: Outcome, decision: Decision | None) -> dg.MaterializeResult:
-    metadata: dict[str, Any] = made_metadata(workspace, step)
-    metadata |= {name: _metadata(value) for name, value in outcome.summary.items()}
-    metadata |= lineage_metadata(workspace, step, outcome.version)
-    metadata["version"] = outcome.version
-    for shown, picture in outcome.pictures.items():
-        data = base64.b64encode(picture).decode()
-        metadata[f"picture: {shown}"] = dg.MetadataValue.md(f"![{shown}](data:image/png;base64,{data})")
-    results = [_check_result(step, check) for check in outcome.checks]
+    metadata = told_metadata(workspace, step, outcome.version, outcome.page)
+    results = [_check_result(step, check) for check in outcome.page.checks]
     if decision is not None:
         metadata["promotion"] = f"{decision.verdict}: {decision.why}"
         results.append(_promotion_result(step, decision))
     return dg.MaterializeResult(data_version=dg.DataVersion(outcome.version), metadata=metadata, check_results=results)
-
-
-def _metadata(value: Any) -> Any:
-    return dg.MetadataValue.json(value) if isinstance(value, dict | list) else value
 
 
 def _check_specs(step: Step, operating: Operating) -> list[dg.AssetCheckSpec]:
@@ -170,22 +165,15 @@ def _check_specs(step: Step, operating: Operating) -> list[dg.AssetCheckSpec]:
 
 
 def _check_result(step: Step, check: Check) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=asset_key(step.key),
-        check_name=check.name,
-        passed=check.passed,
-        severity=dg.AssetCheckSeverity.ERROR if check.refuses else dg.AssetCheckSeverity.WARN,
-        description=check.said,
-        metadata={name: _metadata(value) for name, value in check.metadata.items()},
-    )
+    return dg.AssetCheckResult(**check_told(step, check))
 
 
 def _promotion_spec(step: Step) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         PROMOTION,
         asset=asset_key(step.key),
-        description="On no task worse than the current model by more than the margin, on the same folds; else the "
-        "current one stays.",
+        description="On no task worse than the current model, nor than the best, by more than the margin, on the "
+        "same folds; else the current one stays.",
     )
 
 
@@ -193,8 +181,8 @@ def _promotion_result(step: Step, decision: Decision) -> dg.AssetCheckResult:
     rows = [
         dg.TableRecord(
             {
-                "task": task.task, "metric": task.metric, "folds": len(task.folds), "items": task.items,
-                "worse by": task.worse_by, "margin": task.margin,
+                "task": task.task, "against": task.against, "metric": task.metric,
+                "folds": len(task.folds), "items": task.items, "worse by": task.worse_by, "margin": task.margin,
             }
         )
         for task in decision.tasks

@@ -29,25 +29,30 @@ PRELOAD = [
     "dagster._core.storage.defs_state.blob_storage_state_storage", "mmn.orchestration.preload",
 ]  # fmt: skip
 # Nothing of a container needs more: steps write below the mounted workspace and /tmp.
-SECURE = {"allow_privilege_escalation": False, "capabilities": {"drop": ["ALL"]}, "run_as_non_root": True}
+SECURE = {
+    "allow_privilege_escalation": False, "capabilities": {"drop": ["ALL"]}, "run_as_non_root": True,
+    "seccomp_profile": {"type": "RuntimeDefault"},
+}  # fmt: skip
 # A day, so that a finished job's log can still be read; longer than any exit takes.
 _KEEP_SECONDS = 86_400
 
 
 def executor(settings: EngineSettings) -> dg.ExecutorDefinition:
-    """Raises ParamsError where the engine's package is not installed."""
+    """Raises ParamsError where the engine's package is not installed or does not know a setting."""
     if settings.name == "slurm":
         from mmn.orchestration.slurm import slurm_executor
 
         return slurm_executor.configured({"max_concurrent": settings.max_concurrent})
     if settings.name == "k8s":
         try:
-            from dagster_k8s import k8s_job_executor
+            import dagster_k8s  # noqa: F401
         except ImportError as error:
             raise ParamsError(
                 f"{OPERATING_FILE}: engine k8s needs the package dagster-k8s. Type `pip install 'mmn[k8s]'`."
             ) from error
-        return k8s_job_executor.configured({"max_concurrent": settings.max_concurrent, **settings.k8s})
+        from mmn.orchestration.k8s import k8s_executor
+
+        return k8s_executor({"max_concurrent": settings.max_concurrent, **settings.k8s})
     return dg.multiprocess_executor.configured(
         {"max_concurrent": settings.max_concurrent, "start_method": {"forkserver": {"preload_modules": PRELOAD}}}
     )

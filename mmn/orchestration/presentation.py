@@ -5,15 +5,21 @@ Aggregates only. What the artifact itself says (footer, card) is read from there
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from mmn.data.dataset import Dataset, Task
+from mmn.data.dataset import Dataset
 from mmn.data.files import read_json, read_provenance
+from mmn.orchestration import served_report
 from mmn.orchestration.audit.markdown import Pages, lineage
+from mmn.orchestration.checks import Check
+from mmn.orchestration.checks.tables import Table
+from mmn.orchestration.made import Page
+from mmn.orchestration.shapes import EMBEDDINGS, MANIFEST, described, shape, tables_of
 from mmn.orchestration.steps import Active, Step
 from mmn.orchestration.workspace import Workspace
 
@@ -24,17 +30,9 @@ KINDS = {
     "early": {"results", "parquet"}, "subsets": {"results", "parquet"},
     "trust": {"results", "parquet"}, "open_questions": {"results", "parquet"}, "report": {"html"},
 }  # fmt: skip
-EMBEDDINGS = ("features", "autoencoder")
-# Of an embedding table (`mmn/data/embeddings.py`).
-COLUMNS = {
-    "fold": "The fold on whose training rows it was fitted; 0 is the first.",
-    "item": "What one prediction is about, in the cohort's order.",
-    "step": "0 is the first.",
-    "embedding": "Null where the modality is absent.",
-    "set_aside": "Why a part of the item's evidence was left out; null where none was.",
-}
 NOTHING_YET = "Nothing is recorded yet."
 _ROWS = 100
+_LINKS = 12
 
 
 def kinds(step: Step) -> set[str]:
@@ -53,46 +51,10 @@ def tags(step: Step) -> dict[str, str]:
     return told
 
 
-def description(step: Step, active: Mapping[str, Active]) -> str:
+def description(step: Step, active: Mapping[str, Active], root: Path) -> str:
     """Markdown: what it is, then the shape and the units of what is in it."""
-    entry = active.get(step.dataset)
-    more = _shape(step, entry) if entry is not None else ""
+    more = shape(step, active, root)
     return step.description + (f"\n\n{more}" if more else "")
-
-
-def _shape(step: Step, entry: Active) -> str:
-    dataset = entry.dataset
-    if step.kind == "cohort":
-        there = [task for task in dataset.tasks if task.name not in entry.inspection.skipped]
-        return "One row per item; targets are (item,) or (item, step), null where there is no label.\n\n" + _tasks(
-            there
-        )
-    if step.kind in {"features", "autoencoder"}:
-        modality = dataset.modality(step.options["modality"])
-        fitted = "(fold, item, step, D)" if step.kind == "autoencoder" else "([fold,] item, [step,] D)"
-        why = "; ".join(f"not for {task}: {reason}" for task, reason in modality.unusable_for.items())
-        source = ", ".join((*modality.sources, *modality.prepared))
-        return (
-            f"Shape {fitted}: float32, one list of D per row, null where absent. From {source} ({modality.evidence})."
-            + (f" {why}." if why else "")
-        )
-    if step.kind == "model":
-        tasks = [dataset.task(name) for name in step.options["tasks"]]
-        read = ", ".join(step.options["modalities"])
-        return f"Reads {read}, in that order. Predicts probabilities, or the target in its unit:\n\n{_tasks(tasks)}"
-    return ""
-
-
-_PROBABILITIES = {"binary": "P(1)", "multiclass": "P of each class"}
-
-
-def _tasks(tasks: list[Task]) -> str:
-    rows = [
-        f"| {t.name} | {t.kind} | {t.unit or _PROBABILITIES.get(t.kind, '')} | "
-        f"{'per step' if t.per_step else 'static'}, read after step {t.read_step} |"
-        for t in tasks
-    ]
-    return "\n".join(["| task | kind | unit | target |", "|---|---|---|---|", *rows])
 
 
 def fixed_metadata(workspace: Workspace, step: Step, active: Mapping[str, Active], pages: Pages) -> dict[str, Any]:
@@ -121,20 +83,50 @@ def _origin(dataset: Dataset) -> dict[str, Any]:
     return {name: value for name, value in (("licence", dataset.licence), ("citation", dataset.citation)) if value}
 
 
+def told_metadata(workspace: Workspace, step: Step, version: str, page: Page) -> dict[str, Any]:
+    """All that a materialisation of this version says, which lies in its place, but for what was decided of it."""
+    told = made_metadata(workspace, step)
+    told |= {name: as_metadata(value) for name, value in page.summary.items()}
+    told |= lineage_metadata(workspace, step, version)
+    told["version"] = version
+    for shown, picture in page.pictures.items():
+        data = base64.b64encode(picture).decode()
+        told[f"picture: {shown}"] = dg.MetadataValue.md(f"![{shown}](data:image/png;base64,{data})")
+    return told
+
+
+def as_metadata(value: Any) -> Any:
+    return dg.MetadataValue.json(value) if isinstance(value, dict | list) else value
+
+
+def check_told(step: Step, check: Check) -> dict[str, Any]:
+    """A check as a result of the asset's own run and as an event without a run are both given it."""
+    return {
+        "asset_key": dg.AssetKey(step.key.split("/")),
+        "check_name": check.name,
+        "passed": check.passed,
+        "severity": dg.AssetCheckSeverity.ERROR if check.refuses else dg.AssetCheckSeverity.WARN,
+        "description": check.said,
+        "metadata": {name: as_metadata(value) for name, value in check.metadata.items()},
+    }
+
+
 def made_metadata(workspace: Workspace, step: Step) -> dict[str, Any]:
     """Tables and counts of the artifact that lies in its place."""
     path = workspace.root / step.out
     told: dict[str, Any] = {"file": dg.MetadataValue.path(str(path))}
     if path.suffix == ".parquet":
-        told |= _of_parquet(path, COLUMNS if step.kind in EMBEDDINGS else {})
+        told |= _of_parquet(path, described(step, ""))
+    elif step.kind == "raw":
+        told |= _of_manifest(path)
     elif step.kind == "cohort":
         told |= _of_cohort(path)
     elif step.kind == "model":
         told |= _of_model(path)
-    elif step.kind == "scores":
-        told |= _of_scores(path)
+    elif tables := tables_of(step):
+        told |= _of_results(path, step, tables)
     elif step.kind == "report":
-        told["page"] = dg.MetadataValue.url((path / "index.html").resolve().as_uri())
+        told["report"] = dg.MetadataValue.md(f"[Open the report]({served_report.LINK})")
     return told
 
 
@@ -144,6 +136,9 @@ def lineage_metadata(workspace: Workspace, step: Step, version: str) -> dict[str
     told: dict[str, Any] = {}
     if inputs:
         told["inputs"] = _table([{"input": key, "version": seen} for key, seen in sorted(inputs.items())])
+        # Of many, the lineage's tab says more than a page of links.
+        for key in sorted(inputs) if len(inputs) <= _LINKS else ():
+            told[f"from {key}"] = dg.MetadataValue.asset(dg.AssetKey(key.split("/")))
     if step.kind in {"model", *EMBEDDINGS} and (chain := lineage(workspace.root, step.key, version, inputs)):
         told["audit"] = dg.MetadataValue.md(chain)
     if step.kind in EMBEDDINGS and (readers := Pages(workspace.root).readers(step.key, version)):
@@ -162,6 +157,26 @@ def _of_parquet(path: Path, described: Mapping[str, str]) -> dict[str, Any]:
         "dagster/row_count": file.metadata.num_rows,
         "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns=columns)),
     }
+
+
+def _of_manifest(path: Path) -> dict[str, Any]:
+    columns = [dg.TableColumn(name=name, type=kind, description=means) for name, (kind, means) in MANIFEST.items()]
+    return {
+        "dagster/row_count": len(read_json(path)["files"]),
+        "dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns=columns)),
+    }
+
+
+def _of_results(folder: Path, step: Step, tables: Mapping[str, Table]) -> dict[str, Any]:
+    """The columns of each table; the first one is the page's own."""
+    told: dict[str, Any] = {}
+    for name in (name for name in tables if (folder / f"{name}.parquet").is_file()):
+        found = _of_parquet(folder / f"{name}.parquet", described(step, name))
+        told |= {} if told else found
+        told |= {f"rows of {name}": found["dagster/row_count"], f"columns of {name}": found["dagster/column_schema"]}
+    if step.kind == "scores":
+        told |= _of_scores(folder)
+    return told
 
 
 def _of_cohort(path: Path) -> dict[str, Any]:

@@ -13,10 +13,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from mmn.data import DATASETS, load_dataset
 from mmn.data.errors import MmnError
@@ -24,6 +33,9 @@ from mmn.data.files import read_json, sweep
 from mmn.orchestration.dvc_pipeline import ensure_dvc, read_lock, why_stale, write_stages
 from mmn.orchestration.steps import Step, active_datasets, build_steps, check_params, refuse_unusable
 from mmn.orchestration.workspace import Workspace
+
+# What failed where no step did.
+THE_RUN = "the run"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,23 +114,24 @@ def run(
     _tell_dagster(workspace, steps)
     for key in plan.keys:
         (workspace.progress / f"{steps[key].stage}.json").unlink(missing_ok=True)
-    started = time.monotonic()
+    started, causes = time.monotonic(), list[tuple[str, str]]()
     with (
         quiet(workspace.root / ".mmn" / "run.log", console),
         Watcher(workspace, [steps[key] for key in plan.keys], console),
     ):
         try:
-            outcomes = [_materialise(keys) for keys in (one_per_model(steps, plan.keys) if each else [plan.keys])]
-            succeeded = all(outcomes)
+            for keys in one_per_model(steps, plan.keys) if each else [plan.keys]:
+                causes += _materialise(keys)
+            stopped = False
         except KeyboardInterrupt:
-            succeeded = False
-    failed = _report_failures(workspace, [steps[key] for key in plan.keys], console)
+            stopped = True
+    failed = _report_failures(workspace, [steps[key] for key in plan.keys], causes, console)
     left = make_plan(workspace, steps, targets)
     done = len(plan.keys) - len(left.keys)
     console.print(f"{done} steps in {time.monotonic() - started:.0f} s; {len(left.keys)} left.")
     if left.keys and not failed:
         console.print("Stopped before the end. What was finished is kept; the same command goes on from there.")
-    return succeeded and not left.keys
+    return not (stopped or causes or left.keys)
 
 
 def one_per_model(steps: Mapping[str, Step], keys: Sequence[str]) -> list[Sequence[str]]:
@@ -133,7 +146,8 @@ def one_per_model(steps: Mapping[str, Step], keys: Sequence[str]) -> list[Sequen
     return [part for part in (before, *([key] for key in models), rest) if part]
 
 
-def _materialise(keys: Sequence[str]) -> bool:
+def _materialise(keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Walk the steps in one run; what failed and why, none if it succeeded. Raises KeyboardInterrupt if stopped."""
     import dagster as dg
 
     from mmn.orchestration import definitions
@@ -148,7 +162,34 @@ def _materialise(keys: Sequence[str]) -> bool:
             tags={definitions.ONLY_STALE_TAG: "true", PID_TAG: str(os.getpid()), **here()},
         ) as result,
     ):
-        return result.success
+        causes = causes_of(result)
+        if not causes and not result.success:
+            raise KeyboardInterrupt
+        return causes
+
+
+def causes_of(result: Any) -> list[tuple[str, str]]:
+    """What failed of a finished run, and why: steps, or the run itself; nothing for what was interrupted."""
+    failures = [event for event in result.all_events if event.is_step_failure or event.is_job_failure]
+    found = {event.step_key or THE_RUN: _cause(event.event_specific_data) for event in failures}
+    return [(key.replace("__", "/"), why) for key, why in found.items() if why is not None]
+
+
+def _cause(failure: Any) -> str | None:
+    """In the words of the error with which it began; None of a run whose steps failed, and of what was interrupted.
+
+    A step's own words were made fit to be shown (`definitions`)."""
+    told = getattr(failure, "user_failure_data", None)
+    if told is not None and told.description:
+        return str(told.description)
+    # A run that failed by its steps repeats the first of their errors.
+    error = None if getattr(getattr(failure, "failure_reason", None), "name", "") == "STEP_FAILURE" else failure.error
+    while error is not None and (before := error.cause or error.context) is not None:
+        error = before
+    if error is None or error.cls_name in {"KeyboardInterrupt", "DagsterExecutionInterruptedError"}:
+        return None
+    # Ours begin with what and where; of others the kind of error is a part of the story.
+    return str(error.message).strip().removeprefix(f"{MmnError.__module__}.{error.cls_name}: ")
 
 
 @contextmanager
@@ -210,13 +251,16 @@ def _with_inputs(steps: Mapping[str, Step], keys: set[str]) -> set[str]:
     return seen
 
 
-def _report_failures(workspace: Workspace, steps: Sequence[Step], console: Console) -> bool:
-    """Say what failed and why; whether anything did."""
+def _report_failures(
+    workspace: Workspace, steps: Sequence[Step], causes: Sequence[tuple[str, str]], console: Console
+) -> bool:
+    """Say what failed and why; whether anything did. causes: as Dagster tells them, which knows of what never began:
+    an engine that took no step, a machine that was lost."""
     states = {step.key: _state(workspace, step) for step in steps}
     failed = {key: state["error"] for key, state in states.items() if state.get("state") == "failed"}
-    for key, error in failed.items():
+    for key, error in {**failed, **dict(causes)}.items():
         console.print(f"[red]failed[/red] {key}: {escape(error)}", highlight=False, soft_wrap=True)
-    return bool(failed)
+    return bool(failed or causes)
 
 
 def _state(workspace: Workspace, step: Step) -> dict:
@@ -241,7 +285,8 @@ class Watcher:
         self._thread.join()
 
     def _watch(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        rounds = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (*rounds, TimeRemainingColumn(), TextColumn("left"))
         live = self._console.is_terminal
         finished: set[str] = set()
         with Progress(*columns, console=self._console, disable=not live) as bars:
@@ -255,7 +300,9 @@ class Watcher:
                     if state.get("state") == "running":
                         if step.key not in bar_of:
                             bar_of[step.key] = bars.add_task(step.key, total=None)
-                        bars.update(bar_of[step.key], completed=state["done"], total=state["total"] or None)
+                        what = f"{step.key} ({state['what']})" if state.get("what") else step.key
+                        done, of = state["done"], state["total"] or None
+                        bars.update(bar_of[step.key], completed=done, total=of, description=what)
                     elif state.get("state") in {"done", "same", "failed", "stopped"} and step.key not in finished:
                         finished.add(step.key)
                         if step.key in bar_of:

@@ -30,6 +30,7 @@ from dagster._core.executor.step_delegating import (
 
 from mmn.data.errors import MmnError
 from mmn.orchestration.engines import SLURM_TAG
+from mmn.orchestration.operating import FILE as OPERATING_FILE
 from mmn.orchestration.storage import URL_VARIABLE
 
 # COMPLETED: Slurm may know of the end before the event is in Dagster's storage.
@@ -37,6 +38,7 @@ ALIVE = {
     "PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "COMPLETED", "SUSPENDED", "REQUEUED", "RESIZING", "SIGNALING",
     "STAGE_OUT", "STOPPED",
 }  # fmt: skip
+NEEDS_MORE = {"OUT_OF_MEMORY": "Give it more mem_gb", "TIMEOUT": "Give it more minutes"}
 _PASSED_ON = (
     "DAGSTER_HOME",
     "MMN_ROOT",
@@ -111,7 +113,8 @@ class SlurmStepHandler(StepHandler):
         state = rows[-1] if rows else "not known to Slurm any more"
         if state in ALIVE:
             return CheckStepHealthResult.healthy()
-        return CheckStepHealthResult.unhealthy(f"the Slurm job {job} is {state}")
+        more = f". {NEEDS_MORE[state]}, by engine.needs in {OPERATING_FILE}" if state in NEEDS_MORE else ""
+        return CheckStepHealthResult.unhealthy(f"the Slurm job {job} is {state}{more}")
 
     def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:
         step, job = job_name(step_handler_context)

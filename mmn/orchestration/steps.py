@@ -320,13 +320,19 @@ def check_params(params: Mapping[str, Any]) -> None:
                 raise ParamsError(f"params.yaml: {name}.features: {setting} must be the same for all; it is {told}.")
         cohort_settings(dict(params), dataset)
         autoencoder_settings(dict(params), dataset)
-        for architecture in MODELS:
-            trained = training_settings(dict(params), dataset, architecture)
+        trainings = [(f"{name}.training", training_settings(dict(params), dataset, model)) for model in MODELS]
+        removal = missingness_training(dict(params), dataset)
+        trainings += [(f"{name}.missingness.training", trained) for trained in removal.values()]
+        tasks = [task.name for task in dataset.tasks]
+        for where, trained in trainings:
             for part in ("encoders", "tokens"):
                 for modality in getattr(trained, part):
-                    check_known(modality, modalities, f"{name}.training.{part}")
+                    check_known(modality, modalities, f"{where}.{part}")
+            if trained.select_task:
+                check_known(trained.select_task, tasks, f"{where}.select_task")
+            for task in trained.task_weights:
+                check_known(task, tasks, f"{where}.task_weights")
         xgboost_settings(dict(params), dataset)
-        missingness_training(dict(params), dataset)
         _check_removed(dataset, block, missingness_settings(dict(params), dataset).modalities)
         comparison_settings(dict(params), dataset)
         interpretability_settings(dict(params), dataset)

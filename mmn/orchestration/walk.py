@@ -10,16 +10,17 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmn.data.errors import MmnError, StaleInputError
 from mmn.data.files import atomic_path, read_provenance, write_json
-from mmn.orchestration.checks import Check, check_result, names_of, recall, remember
+from mmn.orchestration.checks import check_result, names_of
 from mmn.orchestration.dvc_pipeline import code_version, dep_paths, present_sections, record
 from mmn.orchestration.journal import step_done
+from mmn.orchestration.made import Page, recall, remember
 from mmn.orchestration.operating import load_operating
 from mmn.orchestration.params import section
 from mmn.orchestration.steps import Active, Step
@@ -29,11 +30,19 @@ if TYPE_CHECKING:
     from mmn.modeling.checkpoint import Checkpoint
 
 Progress = Callable[[int, int], None]
+_PASSING = {
+    errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ENODEV, errno.ENXIO,
+    errno.ETIMEDOUT, errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH,
+    errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED, errno.ENOTCONN, errno.EPIPE, errno.EMFILE, errno.ENFILE,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a work function is given: the step, where things are, what to write, and how to say how far it is."""
+    """What a work function is given: the step, where things are, what to write, and how to say how far it is.
+
+    tell: of what `progress` counts the rounds, for whoever watches.
+    """
 
     step: Step
     steps: Mapping[str, Step]
@@ -42,6 +51,7 @@ class Job:
     out: Path
     provenance: dict[str, Any]
     progress: Progress
+    tell: Callable[[str], None] = lambda what: None
 
     def path(self, key: str) -> Path:
         """Where another step's output lies."""
@@ -62,16 +72,11 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """version: of the bytes written. inputs: path -> version of what was read. summary: counts for people to read.
-    pictures: small PNGs, by what they show, where one says more than words. checks: what was checked of the bytes, all
-        that refuse passed.
-    """
+    """version: of the bytes written. inputs: path -> version of what was read. page: what is told of it."""
 
     version: str
     inputs: dict[str, str]
-    summary: dict[str, Any] = field(default_factory=dict)
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
-    checks: tuple[Check, ...] = ()
+    page: Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +104,7 @@ def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Ma
             out=temporary,
             provenance=_provenance(workspace, step, steps, inputs),
             progress=report.progress,
+            tell=report.tell,
         )
         done: Work = work(job)
         checks = check_result(job, load_operating(workspace.root).checks)
@@ -109,8 +115,15 @@ def walk(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Ma
     record(workspace, step, inputs, version)
     step_done(workspace, step, inputs, version)
     shutil.rmtree(workspace.checkpoints / step.stage, ignore_errors=True)
-    remember(workspace.checks, step.stage, version, checks)
-    return Outcome(version=version, inputs=inputs, summary=done.summary, pictures=done.pictures, checks=checks)
+    page = Page(summary=done.summary, pictures=done.pictures, checks=checks)
+    remember(workspace.checks, step.stage, version, page)
+    return Outcome(version=version, inputs=inputs, page=page)
+
+
+def may_pass(error: OSError) -> bool:
+    """Of a disk or a network that was away, so that trying again may help. A file that is not there, may not be read or
+    is broken stays so until a person mends it."""
+    return error.errno in _PASSING or (error.errno is None and isinstance(error, ConnectionError | TimeoutError))
 
 
 @contextmanager
@@ -130,21 +143,22 @@ def said_if_full(root: Path) -> Iterator[None]:
 
 
 def fresh(workspace: Workspace, step: Step, steps: Mapping[str, Step], active: Mapping[str, Active]) -> Outcome:
-    """What `walk` would return of a step that need not run: the checks of its version, made now if never here."""
+    """What `walk` returned of a step that need not run; the checks of its version are made now if never here."""
     path = workspace.root / step.out
     version = workspace.hashes.version_of(path)
-    checks = recall(workspace.checks, step.stage, version, names_of(step.kind))
-    if checks is None:
+    page = recall(workspace.checks, step.stage, version)
+    if not page.checked(names_of(step.kind)):
         report = ProgressFile(workspace, step)
         provenance = read_provenance(path) or {}
         job = Job(
             step=step, steps=steps, workspace=workspace, active=active, out=path, provenance=provenance,
             progress=report.progress,
+            tell=report.tell,
         )  # fmt: skip
-        checks = check_result(job, load_operating(workspace.root).checks)
-        remember(workspace.checks, step.stage, version, checks)
+        page = replace(page, checks=check_result(job, load_operating(workspace.root).checks))
+        remember(workspace.checks, step.stage, version, page)
     ProgressFile(workspace, step).unchanged()
-    return Outcome(version=version, inputs={}, summary={"unchanged": True}, checks=checks)
+    return Outcome(version=version, inputs={}, page=replace(page, summary={"unchanged": True, **page.summary}))
 
 
 def _provenance(
@@ -207,6 +221,7 @@ class ProgressFile:
     def __init__(self, workspace: Workspace, step: Step) -> None:
         self._path = workspace.progress / f"{step.stage}.json"
         self._last = 0.0
+        self._what = ""
 
     def __enter__(self) -> ProgressFile:
         self._write({"state": "running", "done": 0, "total": 0})
@@ -229,7 +244,10 @@ class ProgressFile:
     def progress(self, done: int, total: int) -> None:
         if (now := time.monotonic()) - self._last >= 0.5:
             self._last = now
-            self._write({"state": "running", "done": done, "total": total})
+            self._write({"state": "running", "done": done, "total": total, "what": self._what})
+
+    def tell(self, what: str) -> None:
+        self._what = what
 
     def _write(self, value: dict[str, Any]) -> None:
         write_json(self._path, value)

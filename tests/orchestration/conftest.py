@@ -1,5 +1,6 @@
 """A small world walked once: what the tests of the road look at."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -81,6 +82,16 @@ def generate(root: Path, *names: str) -> None:
         dataset = load_dataset(name)
         assert dataset.generate is not None
         dataset.generate(root / "raw" / dataset.raw, "tiny", SEED)
+
+
+@pytest.fixture
+def definitions(tmp_path, monkeypatch):
+    """The module, loaded in a folder of no raw data; what it sets is put back."""
+    (tmp_path / "empty").mkdir()
+    for name in ("DAGSTER_HOME", "DAGSTER_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "MMN_FULL_ERRORS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("MMN_ROOT", str(tmp_path / "empty"))
+    return importlib.import_module("mmn.orchestration.definitions")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from prov.model import ProvActivity, ProvAgent, ProvDerivation, ProvDocument, Pr
 from mmn.orchestration.audit.audit import audit
 from mmn.orchestration.audit.cards import card
 from mmn.orchestration.audit.export import openlineage, prov
-from mmn.orchestration.audit.markdown import Pages, lineage
+from mmn.orchestration.audit.markdown import Pages, lineage, link
 from mmn.orchestration.audit.snapshot import open_snapshot
 from tests.orchestration.test_audit import MODEL, NOTES, first_world  # noqa: F401 - a fixture
 
@@ -118,14 +118,14 @@ def test_an_embeddings_card_tells_weights_licence_and_readers(first_world):  # n
 def test_the_pages_of_the_assets_get_the_chain_and_the_readers(first_world):  # noqa: F811
     found = audit(open_snapshot(first_world.root), MODEL)
     text = lineage(first_world.root, MODEL)
-    assert text.startswith(f"- **{MODEL}** `{found.node(MODEL).entry.version}`\n")
-    assert f"  - **{NOTES}** `{found.node(NOTES).entry.version}`\n" in text
+    assert text.startswith(f"- {link(MODEL)} `{found.node(MODEL).entry.version}`\n")
+    assert f"  - {link(NOTES)} `{found.node(NOTES).entry.version}`\n" in text
     assert "    - weights: toy, SHA-256 abab" in text and text.count("(above)") == 4
     assert lineage(first_world.root, "models/toy/none") == ""
     pages = Pages(first_world.root)
-    assert f"| {MODEL} | `{found.node(NOTES).entry.version}` | fresh |" in pages.readers(NOTES)
+    assert f"| {link(MODEL)} | `{found.node(NOTES).entry.version}` | fresh |" in pages.readers(NOTES)
     assert pages.readers("results/toy/scores") == ""
-    assert f"| {NOTES} | `{found.node(NOTES).entry.version}` | fresh |" in pages.sources(MODEL)
+    assert f"| {link(NOTES)} | `{found.node(NOTES).entry.version}` | fresh |" in pages.sources(MODEL)
     assert pages.sources(MODEL).startswith(f"Version `{found.node(MODEL).entry.version}`, fresh.")
     assert pages.sources("models/toy/none") == ""
 
@@ -134,7 +134,7 @@ def test_a_step_that_dvc_records_later_shows_the_chain_of_what_it_read(first_wor
     found = audit(open_snapshot(first_world.root), MODEL)
     inputs = found.node(MODEL).entry.inputs
     text = lineage(first_world.root, MODEL, "0" * 32, {**inputs, NOTES: "1" * 32})
-    assert text.startswith(f"- **{MODEL}** `{'0' * 32}`\n")
-    assert f"  - **{NOTES}** `{'1' * 32}`, now `{inputs[NOTES]}`\n" in text
+    assert text.startswith(f"- {link(MODEL)} `{'0' * 32}`\n")
+    assert f"  - {link(NOTES)} `{'1' * 32}`, now `{inputs[NOTES]}`\n" in text
     assert "    - weights: toy, SHA-256 abab" in text
     assert lineage(first_world.root, MODEL, "0" * 32) == ""

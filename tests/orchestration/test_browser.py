@@ -223,6 +223,18 @@ def test_no_sentence_of_a_note_is_in_what_was_recorded_or_logged(study: Road, ui
     assert [file for file, found in content.items() if any(sentence in found for sentence in sentences)] == []
 
 
+def test_what_an_asset_was_made_from_and_the_report_are_a_click_away(ui: str, page):
+    from playwright.sync_api import expect
+
+    page.goto(f"{ui}/assets/{NOTES}")
+    expect(page.locator("body")).to_contain_text("(item, D) =")
+    page.get_by_role("row").filter(has_text="from cohorts/mimic").get_by_role("link").first.click()
+    expect(page).to_have_url(re.compile(r"/assets/cohorts/mimic"))
+    page.goto(f"{ui}/assets/report")
+    page.get_by_role("link", name="Open it").first.click()
+    expect(page.locator("body")).to_contain_text("There is no report yet")
+
+
 def test_a_run_that_was_killed_with_its_code_server_is_shown_as_failed(study: Road, ui: str, page):
     """Last: the server behind this UI is gone afterwards."""
     page.goto(f"{ui}/assets/{NOTES}")

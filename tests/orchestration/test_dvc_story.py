@@ -25,6 +25,7 @@ from mmn.data.cohort import read_cohort
 from mmn.data.mimic.narrow import prepare
 from mmn.orchestration.audit.cli import app
 from mmn.orchestration.audit.item_rows import candidates
+from mmn.orchestration.audit.markdown import link
 from mmn.orchestration.audit.used import LATER, NO_SIGNAL, USED, read_used
 from mmn.orchestration.demo import make_workspace
 from tests.orchestration.conftest import Road, generate
@@ -282,14 +283,14 @@ def test_the_pages_of_the_ui_show_the_inputs_the_chain_and_the_readers_with_thei
     pages = story.pages(MODEL, NOTES)
     model, notes = pages[MODEL], pages[NOTES]
     assert {row["input"]: row["version"] for row in model["inputs"]} == now[MODEL]["inputs"]
-    assert f"- **{MODEL}** `{now[MODEL]['version']}`" in model["audit"]
-    assert f"  - **{NOTES}** `{now[NOTES]['version']}`" in model["audit"]
+    assert f"- {link(MODEL)} `{now[MODEL]['version']}`" in model["audit"]
+    assert f"  - {link(NOTES)} `{now[NOTES]['version']}`" in model["audit"]
     assert "half_life_hours = 6.0" in model["audit"] and "reads raw/mimic at" in model["audit"]
-    assert f"| {NOTES} | `{now[NOTES]['version']}` | fresh |" in model["made from (when loaded)"]
-    assert f"| {MODEL} | `{now[NOTES]['version']}` | fresh |" in notes["read by (when loaded)"]
+    assert f"| {link(NOTES)} | `{now[NOTES]['version']}` | fresh |" in model["made from (when loaded)"]
+    assert f"| {link(MODEL)} | `{now[NOTES]['version']}` | fresh |" in notes["read by (when loaded)"]
     # The embedding was made anew before its readers were: at that moment they were stale.
     then = {artifact["key"]: artifact["version"] for artifact in story.ask("all", "--at", "second")["artifacts"]}
-    assert f"| {MODEL} | `{then[NOTES]}` | stale: it read another version |" in notes["read by"]
+    assert f"| {link(MODEL)} | `{then[NOTES]}` | stale: it read another version |" in notes["read by"]
 
 
 # What DVC shows, and brings to others
@@ -326,7 +327,7 @@ def test_a_clone_that_pulls_has_the_artifacts_and_after_a_sync_dagster_shows_the
     assert "10 assets" in copy.road.run("mmn", "sync").stdout
     assert copy.stale() == set()
     assert "up to date" in copy.road.run("dvc", "status", SCORES.replace("/", "-")).stdout
-    assert "**features/mimic/notes**" in copy.pages(MODEL)[MODEL]["audit"]
+    assert link("features/mimic/notes") in copy.pages(MODEL)[MODEL]["audit"]
     for revision in ((), ("--at", "first")):
         here, there = (one.ask("model", MODEL, "--verify", *revision) for one in (story, copy))
         assert there["sound"]

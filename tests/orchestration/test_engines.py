@@ -5,16 +5,24 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from io import StringIO
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from rich.console import Console
 
+from mmn.data import load_dataset
+from mmn.data.dataset import Inspection
 from mmn.data.errors import MmnError, ParamsError
 from mmn.orchestration import engines, slurm
+from mmn.orchestration.needs import with_needs
 from mmn.orchestration.operating import EngineSettings
-from mmn.orchestration.steps import Need
+from mmn.orchestration.run import _report_failures, causes_of
+from mmn.orchestration.steps import Need, Step, activate, build_steps
+from mmn.orchestration.workspace import Workspace
 from tests.orchestration.slurm import fake
+from tests.orchestration.slurm.job import slurm_job
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GPU = Need(gpus=1, cpus=4, mem_gb=32, minutes=90)
@@ -100,6 +108,58 @@ def test_a_gpu_step_waits_in_the_gpu_pool_where_there_are_gpus():
     assert engines.pool(GPU, EngineSettings(name="k8s")) == "gpu"
 
 
+MODEL, FEATURES = "models/edu/multitask/multimodn", "features/edu/video"
+
+
+@pytest.fixture(scope="module")
+def edu() -> dict[str, Step]:
+    everything = Inspection(version="", found={}, skipped={})
+    return build_steps({"edu": activate(load_dataset("edu"), everything, {})})
+
+
+def test_a_need_is_set_by_kind_and_by_a_keys_beginning_of_which_the_longest_counts_for_slurm_and_kubernetes(edu):
+    needs = {
+        "models/edu/multitask": {"minutes": 2880},
+        "model": {"mem_gb": 32, "minutes": 1440},
+        "models/edu": {"minutes": 90, "cpus": 4},
+    }
+    steps = with_needs(edu, needs)
+    assert steps[MODEL].need == Need(gpus=1, cpus=4, mem_gb=32, minutes=2880)
+    assert steps["models/edu/pass_course/multimodn"].need.minutes == 90
+    assert steps[FEATURES] == edu[FEATURES], "what is not named stays as it was"
+    told = engines.op_tags(steps[MODEL].need, EngineSettings())
+    assert {"--cpus-per-task=4", "--mem=32G", "--time=2880"} <= set(json.loads(told[engines.SLURM_TAG]))
+    kubernetes = json.loads(told[engines.K8S_TAG])
+    assert kubernetes["container_config"]["resources"]["limits"] == {"memory": "32Gi", "nvidia.com/gpu": "1"}
+    assert kubernetes["job_spec_config"]["active_deadline_seconds"] == 2880 * 60
+
+
+def test_a_need_of_a_data_set_that_is_not_linked_here_is_no_error(edu):
+    assert with_needs(edu, {"models/mimic": {"gpus": 2}, "highmmt": {"minutes": 600}}) == edu
+
+
+@pytest.mark.parametrize(
+    ("needs", "said"),
+    [
+        ({"modle": {"mem_gb": 8}}, "'modle' is neither a kind of step nor .* Did you mean 'model'"),
+        ({"models/mimmic": {"mem_gb": 8}}, "Did you mean 'models/mimic'"),
+        ({True: {}}, "'True' is neither .* Kinds: autoencoder, cohort"),
+        ({"models/mimic": {"mem": 8}}, r"operating.yaml: engine.needs.models/mimic has no setting 'mem'. .*'mem_gb'"),
+        ({"model": {"minutes": 0}}, "engine.needs.model.minutes is 0; 1 or more"),
+        ({"model": 32}, "engine.needs.model must be a block"),
+    ],
+)
+def test_a_need_that_fits_nothing_is_refused_with_the_nearest_that_does(edu, needs, said):
+    with pytest.raises(ParamsError, match=said):
+        with_needs(edu, needs)
+
+
+def test_a_wrong_need_in_operating_yaml_stops_the_definitions(definitions, tmp_path):
+    (tmp_path / "operating.yaml").write_text("engine: {needs: {kohort: {minutes: 7}}}\n")
+    with pytest.raises(ParamsError, match="Did you mean 'cohort'"):
+        definitions.build_definitions(Workspace(tmp_path))
+
+
 def test_every_engine_is_told_by_tags_that_the_others_leave_alone():
     tags = engines.op_tags(GPU, EngineSettings())
     assert json.loads(tags[engines.K8S_TAG]) == engines.k8s_config(GPU)
@@ -144,3 +204,34 @@ def test_on_slurm_a_killed_step_is_retried_gpus_are_shared_and_a_failure_ends_it
     check_semantics(said, notes, "gpu1")
     scripts = [file.read_text() for file in (tmp_path / "slurm").glob("*.sh")]
     assert len(scripts) == 5, "four steps, one of them twice; what a person must mend is not tried again"
+
+
+def test_an_engine_that_takes_no_step_says_why_on_the_command_line(tmp_path, monkeypatch):
+    """The executor's own cleaning up fails too; the error with which it began is the one that is told."""
+    for name in ("sbatch", "scancel", "squeue"):
+        command = tmp_path / name
+        command.write_text(f"#!/bin/sh\necho '{name}: error: invalid partition [gpu]' >&2\nexit 1\n")
+        command.chmod(0o755)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "dagster.yaml").write_text(HOME)
+    for name, value in {"PATH": tmp_path, "MMN_ROOT": tmp_path, "DAGSTER_HOME": tmp_path / "home"}.items():
+        monkeypatch.setenv(name, str(value))
+    with (
+        dg.DagsterInstance.get() as instance,
+        dg.execute_job(dg.reconstructable(slurm_job), instance=instance) as result,
+    ):
+        causes = causes_of(result)
+    assert causes == [("the run", "sbatch ended with 1: sbatch: error: invalid partition [gpu]")]
+    screen = Console(file=StringIO(), width=40)
+    assert _report_failures(Workspace(tmp_path), [], causes, screen)
+    assert "failed the run: sbatch ended with 1: sbatch: error: invalid partition [gpu]\n" in screen.file.getvalue()
+
+
+def test_a_step_that_slurm_ended_for_want_of_memory_or_time_names_the_setting_that_gives_more(tmp_path, monkeypatch):
+    handler = slurm.SlurmStepHandler(tmp_path)
+    monkeypatch.setattr(slurm, "job_name", lambda context: ("step", "mmn-1-step-0"))
+    for state, told in [("OUT_OF_MEMORY", "more mem_gb, by engine.needs"), ("TIMEOUT", "more minutes"), ("FAILED", "")]:
+        monkeypatch.setattr(slurm, "_slurm", lambda *_, state=state: f"{state}\n")
+        health = handler.check_step_health(None)
+        assert not health.is_healthy and f"is {state}" in health.unhealthy_reason and told in health.unhealthy_reason
+        assert ("engine.needs" in health.unhealthy_reason) == bool(told)

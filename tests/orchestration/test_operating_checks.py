@@ -7,9 +7,13 @@ import pyarrow as pa
 import pytest
 from safetensors.numpy import save_file
 
+from mmn.data.dataset import Task
 from mmn.data.errors import ParamsError
 from mmn.data.files import write_json, write_parquet
-from mmn.orchestration.checks import KINDS, OF_STEP, CheckFailed, check_known_names, check_result, recall, remember
+from mmn.orchestration.checks import KINDS, OF_STEP, CheckFailed, check_known_names, check_result
+from mmn.orchestration.checks.cohort import _impossible
+from mmn.orchestration.checks.results import broken
+from mmn.orchestration.checks.tables import COLUMNS, TABLES
 from mmn.orchestration.operating import CheckSettings, load_operating
 from mmn.orchestration.step import Step
 from mmn.orchestration.walk import Job
@@ -132,6 +136,15 @@ def test_a_cohort_with_an_impossible_label_is_refused_and_one_with_other_label_r
     assert "label_drift" in failed(toy.job("cohorts/toy", toy.write_cohort(toy.root / "newer")))
 
 
+def test_a_class_that_the_task_does_not_name_and_a_value_that_nothing_has_are_refused():
+    classes = Task(name="c", number=None, kind="multiclass", description="", classes=("a", "b", "c"))
+    share = Task(name="s", number=None, kind="regression", description="", unit="share")
+    plain = Task(name="r", number=None, kind="regression", description="")
+    assert list(_impossible(np.array([0.0, 2.0, 3.0, 99.0, 0.5]), classes)) == [False, False, True, True, True]
+    assert list(_impossible(np.array([0.0, 1.0, 1.5, -0.1]), share)) == [False, False, True, True]
+    assert list(_impossible(np.array([-5.0, 1e30, -np.inf]), plain)) == [False, True, True]
+
+
 def test_a_cohort_half_the_size_is_shown(toy):
     small = make_toy(toy.root / "small", num_items=100)
     said = failed(toy.job("cohorts/toy", small.write_cohort(toy.root / "new")))
@@ -175,14 +188,21 @@ SCORES = Step(
 )  # fmt: skip
 
 
+def score(auroc: float, **more) -> dict:
+    """A row of the scores."""
+    return {
+        "task": "sick", "number": 1, "task_set": "both", "model": "multimodn", "kind": "model", "primary": True,
+        "metric": "auroc", "unit": "", "estimate": auroc, "low": auroc - 0.05, "high": auroc + 0.05, "boot_low": None,
+        "boot_high": None, "num_folds": 3, "num_items": 80, "num_positive": 30, "fold_values": [auroc] * 3,
+        "best_floor": 0.7, "beats_floor": auroc > 0.7, **more,
+    }  # fmt: skip
+
+
 def scores(toy, auroc: float) -> Job:
     """A table of one model, whose best floor has 0.7."""
     out = toy.root / "new"
     out.mkdir(exist_ok=True)
-    row = {
-        "task": "sick", "task_set": "both", "model": "multimodn", "kind": "model", "primary": True, "metric": "auroc",
-        "estimate": auroc, "low": auroc - 0.05, "high": auroc + 0.05, "best_floor": 0.7, "beats_floor": auroc > 0.7,
-    }  # fmt: skip
+    row = score(auroc)
     write_parquet(out / "scores.parquet", pa.Table.from_pylist([row]), {})
     write_json(out / "card.json", {})
     return toy.job(SCORES.key, out, SCORES)
@@ -200,13 +220,93 @@ def test_a_model_below_its_floor_is_shown_and_blocks_what_follows_when_told_so(t
     assert set(failed(scores(toy, 1.2))) == {"ranges"}
 
 
-def test_what_was_checked_is_known_of_that_version_alone(toy, tmp_path):
-    checks = check_result(toy.job("features/toy/a", toy.write_embedding(toy.root / "new.parquet")), PLAIN)
-    remember(tmp_path, "stage", "v1", checks)
-    names = [check.name for check in checks]
-    assert recall(tmp_path, "stage", "v1", names) == checks
-    assert recall(tmp_path, "stage", "v2", names) is None
-    assert recall(tmp_path, "stage", "v1", [*names, "one more"]) is None
+@pytest.mark.parametrize(
+    ("tables", "said"),
+    [
+        ({"nonsense": []}, "nonsense.parquet is no table of these results; known: scores, comparisons, binarised."),
+        ({}, "it holds no table."),
+        ({"scores": []}, "scores.parquet has no row."),
+        ({"scores": [{**score(0.8), "estimate": "high"}]}, "estimate is string, expected a number."),
+        ({"scores": [{"task": "sick"}]}, "column 'number' is missing."),
+        ({"comparisons": [{}]}, "scores.parquet is missing."),
+        ({"scores": [score(0.8), score(0.7, number=None, unit=None)]}, None),
+    ],
+)
+def test_results_of_other_tables_columns_or_types_are_refused_by_name(toy, tables, said):
+    out = toy.root / "new"
+    out.mkdir()
+    write_json(out / "card.json", {})
+    for name, rows in tables.items():
+        write_parquet(out / f"{name}.parquet", pa.Table.from_pylist(rows), {})
+    told = failed(toy.job(SCORES.key, out, SCORES)).get("schema")
+    assert told is None if said is None else said in told
+
+
+@pytest.mark.parametrize("kind", sorted(TABLES))
+def test_a_kind_of_results_without_one_of_its_columns_is_refused(kind):
+    """Made from the contract itself: a known value of each column, then one column fewer."""
+    value = {"text": "a", "number": 0.5, "flag": True, "list": [0.5]}
+    whole = {
+        name: pa.Table.from_pylist([{column: value[told.kind] for column, told in table.contract.items()}])
+        for name, table in TABLES[kind].items()
+    }
+    assert broken(TABLES[kind], whole) is None
+    for name, table in whole.items():
+        fewer = {**whole, name: table.drop_columns(table.column_names[-1])}
+        assert broken(TABLES[kind], fewer) == f"{name}.parquet: column '{table.column_names[-1]}' is missing."
+
+
+def test_a_table_that_too_few_items_leave_empty_is_no_fault_and_one_of_scores_is():
+    whole = {
+        name: pa.Table.from_pylist([dict.fromkeys(table.contract)])
+        for name, table in TABLES["interpretability"].items()
+    }
+    assert broken(TABLES["interpretability"], {**whole, "cp": pa.table({})}) is None
+    assert broken(TABLES["scores"], {"scores": pa.table({})}) == "scores.parquet has no row."
+
+
+def test_every_column_that_is_described_is_in_a_table():
+    used = {column for tables in TABLES.values() for table in tables.values() for column in table.contract}
+    assert used == set(COLUMNS)
+
+
+@pytest.fixture
+def joint(toy):
+    """What a HighMMT step leaves: a table of scores, and a model of the toy's data set below it."""
+    step = Step(
+        key="results/highmmt/sharing", kind="highmmt", dataset="highmmt", out="artifacts/results/highmmt/sharing",
+        description="One for all.",
+        options={"kind": "sharing", "modalities": {"toy": ("a",)}, "tasks": {"toy": ["sick"]}},
+    )  # fmt: skip
+
+    def write(predictions, **row) -> Job:
+        out = toy.root / "new"
+        toy.write_model(predictions, out / "models" / "shared" / "toy")
+        front = {"plan": "all", "kind": "shared", "num_encoders": 1, "num_blocks": 1, "num_parameters": 9}
+        write_parquet(out / "front.parquet", pa.Table.from_pylist([{**front, "mean_skill": 0.5}]), {})
+        rows = [score(0.8, **{"dataset": "toy", "skill": 0.6, **row})]
+        write_parquet(out / "scores.parquet", pa.Table.from_pylist(rows), {})
+        write_json(out / "card.json", {})
+        return toy.job(step.key, out, step)
+
+    return write
+
+
+def test_a_model_over_several_data_sets_is_looked_at_as_any_other(toy, joint):
+    assert not failed(joint(toy.predictions(0.5)))
+    assert set(failed(joint(toy.predictions(0.5), skill=1.5))) == {"ranges"}
+    assert (
+        "1 of 1 are no better than the best floor: toy/both/multimodn, sick"
+        in failed(joint(toy.predictions(0.5), estimate=0.6))["above_floors"]
+    )
+    spoilt = toy.predictions(0.5)
+    spoilt.loc[[0, 1], "item"] = toy.cohort.items["item"].to_numpy()[toy.cohort.rows(0, "train")[:2]]
+    spoilt.loc[5, "prediction"] = np.inf
+    said = failed(joint(spoilt))
+    assert said["leakage"].startswith("2 predictions are of items that are not test items")
+    assert said["finite"].startswith("1 predictions are infinite")
+    toy.unusable_for = {"sick": "it says so"}
+    assert "toy/a defines a label" in failed(joint(toy.predictions(0.5)))["leakage"]
 
 
 def test_the_contract_may_not_be_turned_into_a_warning(tmp_path):

@@ -1,6 +1,7 @@
 """What Dagster is told of a run: a killed one does not stay STARTED, and an error's own words stay out of it."""
 
-import importlib
+import errno
+import gzip
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from dagster._core.launcher.base import WorkerStatus
 
 from mmn.orchestration import launcher
 from mmn.orchestration.launcher import HOST_TAG, PID_TAG, WatchedRunLauncher, fail_lost_runs, here, is_lost
-from mmn.orchestration.operating import Operating
+from mmn.orchestration.operating import EngineSettings, Operating
+from mmn.orchestration.run import causes_of
 from mmn.orchestration.storage import write_settings
 from tests.orchestration.toy import STEPS, make_toy
 
@@ -109,16 +111,6 @@ def test_dagsters_monitoring_asks_the_launcher_that_a_workspace_is_given(tmp_pat
         assert status == {dead: WorkerStatus.NOT_FOUND, os.getpid(): WorkerStatus.RUNNING}
 
 
-@pytest.fixture
-def definitions(tmp_path, monkeypatch):
-    """The module, loaded in a folder of no raw data; what it sets is put back."""
-    (tmp_path / "empty").mkdir()
-    for name in ("DAGSTER_HOME", "DAGSTER_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "MMN_FULL_ERRORS"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setenv("MMN_ROOT", str(tmp_path / "empty"))
-    return importlib.import_module("mmn.orchestration.definitions")
-
-
 def test_an_error_that_quotes_the_data_leaves_no_word_of_it_in_dagsters_records(definitions, tmp_path, monkeypatch):
     toy, step = make_toy(tmp_path / "study"), STEPS["cohorts/toy"]
 
@@ -141,3 +133,36 @@ def test_an_error_that_quotes_the_data_leaves_no_word_of_it_in_dagsters_records(
         assert "Mrs Doe" not in said
         monkeypatch.setenv("MMN_FULL_ERRORS", "1")
         assert QUOTED in told(instance)
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error", "raw/x"), 2, ""),
+        (OSError(errno.ESTALE, "Stale file handle", "raw/x"), 2, ""),
+        (ConnectionResetError(), 2, ""),
+        (PermissionError(errno.EACCES, "Permission denied", "raw/x"), 1, "raw/x: Permission denied. Mend that"),
+        (FileNotFoundError(errno.ENOENT, "No such file or directory", "raw/x"), 1, "raw/x: No such file"),
+        (gzip.BadGzipFile(f"Not a gzipped file ({QUOTED})"), 1, "BadGzipFile; its words may quote the data"),
+    ],
+)
+def test_what_a_person_must_mend_is_not_tried_again_and_a_disk_that_was_away_is(
+    definitions, tmp_path, monkeypatch, error, attempts, said
+):
+    toy, step, begun = make_toy(tmp_path / "study"), STEPS["cohorts/toy"], []
+
+    def stumble(*_):
+        begun.append(1)
+        raise error
+
+    monkeypatch.setattr(definitions, "refresh_stages", stumble)
+    engine = EngineSettings(retries=1, retry_delay_seconds=0)
+    asset = definitions._asset(
+        toy.workspace, step, STEPS, toy.active, Operating(engine=engine), definitions.Pages(tmp_path / "study")
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = dg.materialize([asset], instance=instance, raise_on_error=False)
+        assert not result.success and len(begun) == attempts
+        ((key, why),) = causes_of(result)
+        assert key == "cohorts/toy" and said in why
+        assert QUOTED not in " ".join(map(str, instance.all_logs(result.run_id)))

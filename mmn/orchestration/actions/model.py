@@ -16,6 +16,7 @@ from mmn.orchestration.walk import Job, Work
 def run(job: Job) -> Work:
     dataset, options = job.active[job.step.dataset].dataset, job.step.options
     cohort, embeddings, featurizers = read_model_inputs(job)
+    job.tell(f"epochs of {cohort.num_folds} members")
     trained = train(
         cohort,
         embeddings,

@@ -31,7 +31,7 @@ def lineage(root: Path, key: str, version: str = "", inputs: Mapping[str, str] |
         known = one in nodes and one not in shown
         again = "" if known else " (above)" if one in shown else " (not recorded)"
         other = f", now `{nodes[one].entry.version}`" if one in nodes and nodes[one].entry.version != seen else ""
-        lines.append(f"{'  ' * depth}- **{one}** `{seen}`{other}{again}")
+        lines.append(f"{'  ' * depth}- {link(one)} `{seen}`{other}{again}")
         if known:
             shown.add(one)
             lines.extend(f"{'  ' * (depth + 1)}- {line}" for line in details(nodes[one]))
@@ -41,7 +41,7 @@ def lineage(root: Path, key: str, version: str = "", inputs: Mapping[str, str] |
     if recorded:
         add(key, entries[key].version, 0)
     else:
-        lines.append(f"- **{key}** `{version}`")
+        lines.append(f"- {link(key)} `{version}`")
         for source, read in sorted((inputs or {}).items()):
             add(source, read, 1)
     return "\n".join(lines) + "\n"
@@ -89,8 +89,13 @@ def _recorded(root: Path) -> tuple[Snapshot, Mapping[str, Entry]]:
     return snapshot, snapshot.entries if LOCK_FILE in snapshot.files else {}
 
 
+def link(key: str) -> str:
+    """To the asset's page, which the same server has."""
+    return f"[{key}](/assets/{key})"
+
+
 def _table(head: str, rows: list[tuple[str, str, str]]) -> str:
     if not rows:
         return ""
-    lines = [f"| {key} | `{version}` | {state} |" for key, version, state in rows]
+    lines = [f"| {link(key)} | `{version}` | {state} |" for key, version, state in rows]
     return "\n".join([f"| {head} |", "|---|---|---|", *lines]) + "\n"

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmn.data.errors import ContractError, ParamsError
-from mmn.data.files import read_json, write_json
 from mmn.orchestration.operating import FILE as OPERATING_FILE
 from mmn.orchestration.operating import CheckSettings
 
@@ -82,9 +81,11 @@ OF_STEP: dict[str, tuple[str, tuple[str, ...]]] = {
     "autoencoder": ("embedding", ("schema", "item_order", "finite", "spread", "presence_drift", "reconstruction")),
     "model": ("model", ("schema", "finite", "leakage", "not_forced")),
     "scores": ("results", ("schema", "ranges", "above_floors")),
+    # Models over several data sets are trained inside these steps.
+    "highmmt": ("results", ("schema", "ranges", "finite", "leakage", "above_floors")),
     "report": ("results", ("schema", "self_contained")),
 }
-OTHERS = ("results", ("schema",))
+OTHERS = ("results", ("schema", "ranges"))
 
 
 @dataclass(frozen=True)
@@ -164,21 +165,3 @@ def last_version(job: Job) -> Path | None:
         return None
     told = read_provenance(path)
     return path if told is not None and told.get("params") == job.provenance["params"] else None
-
-
-# Checks are made once per version; whoever finds a step fresh says again what was found.
-
-
-def remember(folder: Path, stage: str, version: str, checks: Sequence[Check]) -> None:
-    rows = [{**vars(check), "metadata": dict(check.metadata)} for check in checks]
-    write_json(folder / f"{stage}.json", {"version": version, "checks": rows})
-
-
-def recall(folder: Path, stage: str, version: str, names: Sequence[str]) -> tuple[Check, ...] | None:
-    """None where this version was not checked here."""
-    path = folder / f"{stage}.json"
-    if not path.exists():
-        return None
-    told = read_json(path)
-    checks = tuple(Check(**row) for row in told["checks"])
-    return checks if told["version"] == version and [check.name for check in checks] == list(names) else None

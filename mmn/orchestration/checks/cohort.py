@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmn.data.cohort import Cohort, check_cohort, read_cohort
+from mmn.data.dataset import Task
 from mmn.data.errors import ContractError
 from mmn.data.files import read_json
 from mmn.orchestration.checks import Verdict, last_version
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from mmn.orchestration.operating import CheckSettings
     from mmn.orchestration.walk import Job
 
+# Of regression targets, by their unit: beyond it a value was read wrongly, whatever it is of.
+_LIMITS = {"share": (0.0, 1.0), "%": (0.0, 100.0), "°C": (-100.0, 100.0), "m": (-1e6, 1e6)}
+_ANY = 1e9
+
 
 def look(job: Job, settings: CheckSettings) -> Mapping[str, Verdict]:
     cohort = read_cohort(job.out)
@@ -25,23 +30,23 @@ def look(job: Job, settings: CheckSettings) -> Mapping[str, Verdict]:
         check_cohort(cohort, job.step.key)
     except ContractError as error:
         return {"schema": Verdict(str(error))}
-    binary = [t.name for t in job.active[job.step.dataset].dataset.tasks if t.kind == "binary"]
+    tasks = {task.name: task for task in job.active[job.step.dataset].dataset.tasks}
+    binary = [task.name for task in tasks.values() if task.kind == "binary"]
     counts = {"items": len(cohort), "subjects": int(cohort.items["subject"].nunique())}
     last = last_version(job)
     return {
         "schema": Verdict(metadata={**counts, "folds": cohort.num_folds, "tasks": len(cohort.targets)}),
-        "ranges": _ranges(cohort, binary),
+        "ranges": _ranges(cohort, tasks),
         "subjects_apart": _subjects_apart(cohort),
         "label_drift": _label_drift(job.out, last, binary, settings.label_margin),
         "volume_drift": shrunk(counts, _counts(last) if last else {}, settings.volume_margin),
     }
 
 
-def _ranges(cohort: Cohort, binary: list[str]) -> Verdict:
+def _ranges(cohort: Cohort, tasks: Mapping[str, Task]) -> Verdict:
     wrong = {}
     for task, target in cohort.targets.items():
-        known = target[~np.isnan(target)]
-        outside = ~np.isin(known, (0.0, 1.0)) if task in binary else np.isinf(known)
+        outside = _impossible(target[~np.isnan(target)], tasks.get(task))
         if outside.any():
             wrong[task] = int(outside.sum())
     metadata = {task: int((~np.isnan(target)).sum()) for task, target in cohort.targets.items()}
@@ -49,6 +54,14 @@ def _ranges(cohort: Cohort, binary: list[str]) -> Verdict:
         return Verdict(metadata=metadata)
     told = ", ".join(f"{task}: {count} labels" for task, count in wrong.items())
     return Verdict(f"{told} are neither missing nor possible. A label that cannot be read is missing.", metadata)
+
+
+def _impossible(known: np.ndarray, task: Task | None) -> np.ndarray:
+    """task: None of targets that the data set does not predict."""
+    if task is None or task.kind == "regression":
+        low, high = _LIMITS.get(task.unit if task else "", (-_ANY, _ANY))
+        return (known < low) | (known > high)
+    return ~np.isin(known, np.arange(2 if task.kind == "binary" else len(task.classes)))
 
 
 def _subjects_apart(cohort: Cohort) -> Verdict:

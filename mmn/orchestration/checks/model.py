@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from mmn.data.cohort import read_cohort
+from mmn.data.cohort import Cohort, read_cohort
 from mmn.data.files import read_json
 from mmn.orchestration.checks import Verdict
 
 if TYPE_CHECKING:
     from mmn.orchestration.operating import CheckSettings
+    from mmn.orchestration.steps import Active
     from mmn.orchestration.walk import Job
 
 COLUMNS = ("item", "fold", "task", "step", "prediction")
 
 
 def look(job: Job, settings: CheckSettings) -> Mapping[str, Verdict]:
-    dataset, options = job.active[job.step.dataset].dataset, job.step.options
+    entry, options = job.active[job.step.dataset], job.step.options
     lacking = [name for name in ("card.json", "predictions.parquet") if not (job.out / name).is_file()]
     if lacking:
         return {"schema": Verdict(f"{', '.join(lacking)} is missing: the folder is not a whole model.")}
@@ -31,16 +33,20 @@ def look(job: Job, settings: CheckSettings) -> Mapping[str, Verdict]:
     trained = {task["name"]: task["kind"] for task in card["tasks"]}
     if tuple(trained) != tuple(options["tasks"]):
         return {"schema": Verdict(f"it was trained on {', '.join(trained)}, expected {', '.join(options['tasks'])}.")}
-    defining = sorted(m for m in options["modalities"] if set(options["tasks"]) & set(dataset.modality(m).unusable_for))
-    unforced = [name for name in defining if name not in options["forced"]]
-    tested = _tested_on_others(job, predictions)
+    unforced = defining_unforced(entry, options["tasks"], options["modalities"], options["forced"])
+    tested = tested_on_others(read_cohort(job.path(f"cohorts/{job.step.dataset}")), predictions)
     leaks = [
         *([f"{tested} predictions are of items that are not test items of their fold."] if tested else []),
         *([f"{', '.join(unforced)} defines a label of its tasks and was read. Leave it out."] if unforced else []),
     ]
+    bad, weights = not_finite(job.out, predictions, trained)
+    wrong = [
+        *([f"{bad} predictions are infinite, not a number, or no probability."] if bad else []),
+        *([f"{weights} weights are not finite."] if weights else []),
+    ]
     return {
         "schema": Verdict(metadata={"members": len(card["members"]), "test predictions": len(predictions)}),
-        "finite": _finite(job, predictions, trained),
+        "finite": Verdict(" ".join([*wrong, "Lower the learning rate."]) if wrong else None),
         "leakage": Verdict(" ".join(leaks) or None, {"modalities": ", ".join(options["modalities"])}),
         "not_forced": Verdict(
             f"{', '.join(options['forced'])} was forced in although it defines a label: the scores are not comparable."
@@ -50,33 +56,33 @@ def look(job: Job, settings: CheckSettings) -> Mapping[str, Verdict]:
     }
 
 
-def _finite(job: Job, predictions: pd.DataFrame, kinds: Mapping[str, str]) -> Verdict:
+def defining_unforced(
+    entry: Active, tasks: Iterable[str], modalities: Iterable[str], forced: Iterable[str] | None = None
+) -> list[str]:
+    """The modalities that define a label of one of the tasks and that nobody forced in. forced: the data set's own."""
+    allowed = set(entry.forced if forced is None else forced)
+    defining = (m for m in modalities if set(tasks) & set(entry.dataset.modality(m).unusable_for))
+    return sorted(name for name in defining if name not in allowed)
+
+
+def not_finite(folder: Path, predictions: pd.DataFrame, kinds: Mapping[str, str]) -> tuple[int, int]:
+    """Predictions that are not finite or, of a binary task, no probability; weights that are not finite."""
     values = predictions["prediction"].to_numpy()
     chance = predictions["task"].map(kinds).to_numpy() == "binary"
-    bad = int((~np.isfinite(values)).sum() + (chance & ((values < 0) | (values > 1))).sum())
-    weights = _weights_that_are_not_finite(job)
-    told = [
-        *([f"{bad} predictions are infinite, not a number, or no probability."] if bad else []),
-        *([f"{weights} weights are not finite."] if weights else []),
-    ]
-    return Verdict(" ".join([*told, "Lower the learning rate."]) if told else None)
-
-
-def _weights_that_are_not_finite(job: Job) -> int:
-    path = job.out / "model.safetensors"
+    bad = int((~np.isfinite(values) | (chance & ((values < 0) | (values > 1)))).sum())
+    path = folder / "model.safetensors"
     if not path.is_file():  # a model that keeps trees instead
-        return 0
+        return bad, 0
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as stored:
         names = [name for name in stored.keys() if name.startswith("model.")]  # noqa: SIM118
-        return sum(int((~np.isfinite(stored.get_tensor(name))).sum()) for name in names)
+        return bad, sum(int((~np.isfinite(stored.get_tensor(name))).sum()) for name in names)
 
 
-def _tested_on_others(job: Job, predictions: pd.DataFrame) -> int:
+def tested_on_others(cohort: Cohort, predictions: pd.DataFrame) -> int:
     """Predictions that are not of a test item of their fold."""
-    folds = read_cohort(job.path(f"cohorts/{job.step.dataset}")).folds
-    test = folds[folds["split"] == "test"][["item", "fold"]].drop_duplicates()
+    test = cohort.folds[cohort.folds["split"] == "test"][["item", "fold"]].drop_duplicates()
     predicted = predictions[["item", "fold"]].drop_duplicates()
     merged = predicted.merge(test, on=["item", "fold"], how="left", indicator=True)
     return int((merged["_merge"] == "left_only").sum())

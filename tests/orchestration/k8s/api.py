@@ -28,7 +28,7 @@ class Cluster:
 
     def __init__(self, version: str, environment: Mapping[str, str]) -> None:
         self.jobs: dict[str, dict[str, Any]] = {}
-        self._version, self._environment = version, dict(environment)
+        self._version, self.environment = version, dict(environment)
         self._processes: dict[str, subprocess.Popen | None] = {}
         self._gpu = threading.Lock()
 
@@ -57,7 +57,7 @@ class Cluster:
         program, *rest = container["args"]
         assert program == "dagster"
         told = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
-        environment = {**self._environment, **told, "NODE_NAME": "gpu1" if gpus else "cpu1"}
+        environment = {**self.environment, **told, "NODE_NAME": "gpu1" if gpus else "cpu1"}
         with self._gpu if gpus else threading.Lock():
             self._processes[name] = subprocess.Popen(
                 [sys.executable, "-m", program, *rest], env=environment, stdout=subprocess.DEVNULL,
