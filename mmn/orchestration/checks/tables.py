@@ -178,6 +178,7 @@ COLUMNS: dict[str, Column] = {
     "seed": _count("Of the training."),
     "loss": Column("Of the target after the transfer."),
     "own": Column("Of the target without it."),
+    "bits": Column("Bits per label that the source's model tells of the target, beyond the shares of the labels."),
     "again": Column("Of the target, trained a second time without it."),
     "constant": Column("Of the best constant."),
     "budget": _count("Groups asked for."),
@@ -218,7 +219,7 @@ _MODEL = "task task_set model"
 _CHANCE = {"low": _share("Of the 95 % interval."), "high": _share("Of the 95 % interval.")}
 _RANKS = {"lowest": _signed("Of all pairs of folds."), "highest": _signed("Of all pairs of folds.")}
 _MEASURED = {
-    "transfers": Table("source, target, fold and seed", "source target fold seed loss own again constant"),
+    "transfers": Table("source, target, fold and seed", "source target fold seed loss own again constant bits"),
     "distances": Table(
         "ordered pair of nodes",
         "source target source_dataset target_dataset transfer standard_error distance measured",
