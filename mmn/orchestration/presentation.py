@@ -96,6 +96,7 @@ def told_metadata(workspace: Workspace, step: Step, version: str, page: Page) ->
 
 
 def as_metadata(value: Any) -> Any:
+    value = _native(value)
     return dg.MetadataValue.json(value) if isinstance(value, dict | list) else value
 
 
@@ -221,8 +222,14 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     return dg.MetadataValue.table([dg.TableRecord(row) for row in plain])
 
 
+def _native(value: Any) -> Any:
+    """A number of NumPy as Python's own: Dagster takes the former and fails when it writes it down."""
+    return value.item() if hasattr(value, "item") else value
+
+
 def _plain(value: Any) -> str | int | float | bool:
     """What a table's cell may hold; "" for what is not known."""
+    value = _native(value)
     if value is None or value != value:
         return ""
     return value if isinstance(value, str | bool | int | float) else str(value)

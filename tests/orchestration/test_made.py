@@ -6,6 +6,7 @@ import sys
 import types
 
 import dagster as dg
+import numpy as np
 import pytest
 
 from mmn.orchestration.checks import Check, check_result, names_of
@@ -13,6 +14,7 @@ from mmn.orchestration.dvc_pipeline import ensure_dvc
 from mmn.orchestration.made import Page, recall, remember
 from mmn.orchestration.operating import CheckSettings, Operating
 from mmn.orchestration.pictures import embedding_picture
+from mmn.orchestration.presentation import as_metadata
 from mmn.orchestration.sync import sync
 from mmn.orchestration.walk import Work
 from tests.orchestration.toy import STEPS, make_toy
@@ -116,3 +118,10 @@ def test_checks_that_were_not_made_of_this_version_are_made_and_kept(road):
     expected = check_result(toy.job(KEY, toy.root / steps[KEY].out), CheckSettings())
     assert [check.name for check in kept.checks] == [check.name for check in expected]
     assert kept.summary == {"presence rate": 0.8, "by step": [0.8]}
+
+
+def test_numbers_of_numpy_in_a_summary_or_a_check_become_what_dagster_can_write_down():
+    told = {"skill": np.float64(0.5), "rows": np.int64(3), "good": np.bool_(True), "name": "x", "counts": {"a": 1}}
+    metadata = {name: as_metadata(value) for name, value in told.items()}
+    written = dg.serialize_value(dg.AssetMaterialization(asset_key="a", metadata=metadata))
+    assert "0.5" in written and type(metadata["skill"]) is float and type(metadata["good"]) is bool
